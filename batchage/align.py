@@ -1,0 +1,130 @@
+"""Landmarks → canonical crop: the one crop function, used by scan and by training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from batchage.types import FaceCrop, FloatArray, ImageArray
+
+CHIP_SIDE = 200
+"""Side in pixels of the UTKFace chip that `TEMPLATE` is given in."""
+
+TEMPLATE: FloatArray = np.array(
+    [[59.5, 58.3], [138.0, 57.3], [98.2, 105.4], [66.0, 136.0], [133.0, 135.6]], np.float32
+)
+"""Median landmarks that the default detector finds on UTKFace chips, in chip pixels `(5, 2)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Similarity:
+    """A map of the plane: scale, turn, shift.
+
+    Attributes:
+        matrix: float64 `(2, 3)`, picture pixels → crop pixels.
+    """
+
+    matrix: NDArray[np.float64]
+
+    @property
+    def scale(self) -> float:
+        """Crop pixels per picture pixel."""
+        return float(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))
+
+
+def _spans(points: NDArray[np.float64]) -> tuple[float, float]:
+    """Width (mean of the eyes' and mouth corners' distance) and eye-to-mouth height of a face."""
+    eyes, mouth = points[1] - points[0], points[4] - points[3]
+    drop = (points[3] + points[4] - points[0] - points[1]) / 2
+    return float(np.hypot(*eyes) + np.hypot(*mouth)) / 2, float(np.hypot(*drop))
+
+
+def estimate_similarity(
+    landmarks: FloatArray, size: int, template: FloatArray = TEMPLATE
+) -> Similarity:
+    """The similarity that takes landmarks `(5, 2)` to the template in a crop of `size` pixels.
+
+    Turn and centre are the least-squares ones (Umeyama, 1991). The least-squares scale shrinks a
+    face seen from the side, whose eyes are close together; so the scale is never smaller than
+    that which makes the larger of the face's width and its eye-to-mouth height match.
+    """
+    source = landmarks.astype(np.float64)
+    target = template.astype(np.float64) * (size / CHIP_SIDE)
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    a, b = source - source_mean, target - target_mean
+    # As complex numbers the least-squares factor (scale and turn in one) is <a, b> / <a, a>.
+    za, zb = a[:, 0] + 1j * a[:, 1], b[:, 0] + 1j * b[:, 1]
+    product = np.vdot(za, zb)
+    width, height = _spans(source)
+    target_width, target_height = _spans(target)
+    floor = 1 / max(width / target_width, height / target_height, 1e-6)
+    scale = max(abs(product) / max(np.vdot(za, za).real, 1e-12), floor)
+    turn = product / abs(product) if abs(product) > 1e-12 else 1.0
+    factor = scale * turn
+    linear = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
+    shift = target_mean - linear @ source_mean
+    return Similarity(np.column_stack([linear, shift]))
+
+
+def whole_picture(width: int, height: int) -> FloatArray:
+    """Landmarks `(5, 2)` as if the picture were itself a chip; for labelled crops without a face found."""
+    side = max(width, height)
+    offset = np.array([(width - side) / 2, (height - side) / 2], np.float32)
+    return TEMPLATE * np.float32(side / CHIP_SIDE) + offset
+
+
+def warp(image: ImageArray, similarity: Similarity, size: int) -> ImageArray:
+    """The crop RGB uint8 `(size, size, 3)` that `similarity` cuts out of `image`.
+
+    Strong shrinking is done by area averaging first, so that large faces don't alias. What lies
+    outside the picture is black, as in UTKFace's chips.
+    """
+    matrix = similarity.matrix.copy()
+    factor = int(1 / max(similarity.scale, 1e-6))
+    if factor >= 2:
+        inverse = cv2.invertAffineTransform(matrix)
+        corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], float)
+        spots = corners @ inverse[:, :2].T + inverse[:, 2]
+        height, width = image.shape[:2]
+        x1, y1 = np.clip(np.floor(spots.min(axis=0)).astype(int) - factor, 0, [width, height])
+        x2, y2 = np.clip(np.ceil(spots.max(axis=0)).astype(int) + factor, 0, [width, height])
+        part_w, part_h = (x2 - x1) // factor, (y2 - y1) // factor
+        if part_w >= 1 and part_h >= 1:
+            part = image[y1 : y1 + part_h * factor, x1 : x1 + part_w * factor]
+            image = cv2.resize(part, (part_w, part_h), interpolation=cv2.INTER_AREA)
+            # Pixel k of the part covers pixels factor*k … factor*k + factor-1 of the picture.
+            shift = np.array([x1, y1]) + (factor - 1) / 2
+            matrix[:, 2] += matrix[:, :2] @ shift
+            matrix[:, :2] *= factor
+    return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
+
+
+def yaw(landmarks: FloatArray) -> float:
+    """Left-right turn from landmarks `(5, 2)`: 0 is frontal, about ±1 a profile.
+
+    The nose's offset from the middle between the eyes, along the eyes' line, in units of the
+    larger of half the eyes' distance and half the eye-to-mouth height.
+    """
+    points = landmarks.astype(np.float64)
+    middle = (points[0] + points[1]) / 2
+    drop = (points[3] + points[4]) / 2 - middle
+    height = max(float(np.hypot(*drop)), 1e-6)
+    sideways = np.array([drop[1], -drop[0]]) / height
+    half = max(float(np.hypot(*(points[1] - points[0]))), height) / 2
+    return float(np.clip((points[2] - middle) @ sideways / half, -1, 1))
+
+
+def align(image: ImageArray, landmarks: FloatArray, size: int) -> FaceCrop:
+    """The canonical crop of one face, with its quality.
+
+    Args:
+        image: RGB uint8 `(h, w, 3)`: the largest picture at hand.
+        landmarks: float32 `(5, 2)` in pixels of `image`.
+        size: Side of the crop in pixels.
+    """
+    pixels = warp(image, estimate_similarity(landmarks, size), size)
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    return FaceCrop(pixels, float(cv2.Laplacian(grey, cv2.CV_32F).var()), yaw(landmarks))

@@ -1,0 +1,159 @@
+"""Model bundles: a folder with `model.json` and `weights.h5`, data only, checked before use.
+
+`model.json` names the kind of network, its settings and the SHA-256 of the weights; the network
+itself is built by code of this package, so that nothing in a bundle is ever executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from batchage.errors import BundleError
+
+FORMAT = 1
+WEIGHTS_FILE = "weights.h5"
+SPEC_FILE = "model.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle.
+
+    Attributes:
+        path: Its folder.
+        name: The folder's name, for example `vgg16-utkface`.
+        kind: The network that `spec` describes, for example `vgg16-age-gender`.
+        spec: Everything in `model.json`.
+        sha256: Of the weights file.
+    """
+
+    path: Path
+    name: str
+    kind: str
+    spec: Mapping[str, Any]
+    sha256: str
+
+    @property
+    def model_id(self) -> str:
+        """Name and weights' hash: what the table's `model_id` column holds."""
+        return f"{self.name}@{self.sha256[:12]}"
+
+
+def models_folder() -> Path:
+    """The folder of the shipped bundles: inside the installed package, or in the checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "models"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+def shipped_bundles() -> list[Path]:
+    """Folders of the bundles that came with this installation, sorted by name."""
+    return sorted(path.parent for path in models_folder().glob(f"*/{SPEC_FILE}"))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def load_bundle(name_or_path: str | Path, kind: str) -> Bundle:
+    """Find and verify a bundle.
+
+    Args:
+        name_or_path: Name of a shipped bundle, or the path of a bundle's folder.
+        kind: The kind of network that is needed.
+
+    Raises:
+        BundleError: It doesn't exist, is damaged, or is of another kind or format.
+    """
+    path = Path(name_or_path)
+    if not path.is_dir() and path.name == str(name_or_path):
+        path = models_folder() / path
+    if not path.is_dir():
+        known = ", ".join(p.name for p in shipped_bundles()) or "none"
+        raise BundleError(f"{name_or_path}: no such model bundle; shipped bundles: {known}")
+    try:
+        spec = json.loads((path / SPEC_FILE).read_text(encoding="utf-8"))
+        found_kind, file_format, expected = spec["kind"], spec["format"], spec["weights"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BundleError(
+            f"{path / SPEC_FILE}: not a readable bundle description ({error!r}); export it again"
+        ) from None
+    if file_format != FORMAT:
+        raise BundleError(f"{path}: bundle format {file_format!r}, this version reads {FORMAT}")
+    if found_kind != kind:
+        raise BundleError(f"{path}: a bundle of kind {found_kind!r}, {kind!r} is needed here")
+    weights = path / WEIGHTS_FILE
+    try:
+        actual = _sha256(weights)
+    except OSError as error:
+        raise BundleError(f"{weights}: can't be read ({error.strerror}); export it again") from None
+    if actual != expected:
+        raise BundleError(
+            f"{weights}: the SHA-256 is not the one in {SPEC_FILE}; "
+            "the file is damaged or was replaced, restore the bundle"
+        )
+    return Bundle(path.resolve(), path.resolve().name, kind, spec, actual)
+
+
+def save_bundle(
+    path: Path, kind: str, weights: Mapping[str, np.ndarray], spec: Mapping[str, Any]
+) -> Bundle:
+    """Write `weights.h5` and `model.json` into the folder `path`.
+
+    Args:
+        path: The bundle's folder; made where it is missing.
+        kind: What `load_bundle` will be asked for.
+        weights: Arrays by variable path, written in the type they have.
+        spec: JSON-ready settings, added to the fields that every bundle has.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    target = path / WEIGHTS_FILE
+    with h5py.File(target, "w") as file:
+        for name, array in weights.items():
+            file.create_dataset(name, data=array)
+    description = {
+        "format": FORMAT,
+        "kind": kind,
+        **spec,
+        "weights": {"file": WEIGHTS_FILE, "sha256": _sha256(target)},
+        "exported_with": {"python": platform.python_version()},
+    }
+    text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+    (path / SPEC_FILE).write_text(text, encoding="utf-8")
+    return load_bundle(path, kind)
+
+
+def network_weights(network: Any, dtype: str = "float32") -> dict[str, np.ndarray]:
+    """A Keras network's variables by path, as arrays of `dtype`."""
+    return {v.path: np.asarray(v.value, dtype=dtype) for v in network.weights}
+
+
+def assign_weights(network: Any, bundle: Bundle) -> None:
+    """Fill every variable of a Keras network from a bundle's weights file.
+
+    Raises:
+        BundleError: A variable is missing, has another shape, or the file has more.
+    """
+    try:
+        with h5py.File(bundle.path / WEIGHTS_FILE, "r") as file:
+            stored: list[str] = []
+            file.visititems(lambda name, item: stored.append(name) if hasattr(item, "dtype") else None)
+            for variable in network.weights:
+                variable.assign(np.asarray(file[variable.path], np.float32))
+    except (OSError, KeyError, ValueError) as error:
+        raise BundleError(
+            f"{bundle.path}: the weights don't fit the network ({error}); export the bundle again"
+        ) from None
+    surplus = set(stored) - {variable.path for variable in network.weights}
+    if surplus:
+        raise BundleError(f"{bundle.path}: weights that no layer takes: {sorted(surplus)[0]}, …")

@@ -1,0 +1,44 @@
+"""Every error that batchage raises on purpose.
+
+    BatchageError
+    ├── UsageError        the call or the command line can't be carried out as given
+    │   └── MissingExtra  an optional package is needed; the message has the install line
+    ├── BundleError       a model bundle is missing, damaged or doesn't fit
+    ├── DecodeError       one file can't be turned into pixels (becomes a row, never ends a scan)
+    │   └── TooLargeError the picture has more pixels than allowed
+    └── OutputError       a result can't be written
+
+A message is one sentence that names the file and the remedy.
+"""
+
+
+class BatchageError(Exception):
+    """Base of all errors that a user can cause; `exit_code` is the command's."""
+
+    exit_code = 1
+
+
+class UsageError(BatchageError):
+    """The call can't be carried out as given."""
+
+    exit_code = 2
+
+
+class MissingExtra(UsageError):
+    """An optional package is needed."""
+
+
+class BundleError(BatchageError):
+    """A model bundle is missing, damaged or doesn't fit this version."""
+
+
+class DecodeError(BatchageError):
+    """A file can't be turned into pixels."""
+
+
+class TooLargeError(DecodeError):
+    """A picture has more pixels than the limit allows."""
+
+
+class OutputError(BatchageError):
+    """A result can't be written."""

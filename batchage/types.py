@@ -1,0 +1,194 @@
+"""Every type that crosses a stage.
+
+Conventions, for the whole package:
+
+* images are RGB uint8 of shape `(H, W, 3)`, upright;
+* boxes are `xyxy` float32 in pixels of the EXIF-upright full-size image;
+* landmarks are float32 `(n, 5, 2)` in the order left eye, right eye, nose, left mouth corner,
+  right mouth corner, as seen in the image;
+* batches are `(B, S, S, 3)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+ImageArray = NDArray[np.uint8]
+
+LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+
+
+class Status(StrEnum):
+    """What became of one file; the values of the images table's `status` column."""
+
+    OK = "ok"
+    NO_FACE = "no_face"
+    TRUNCATED = "truncated"
+    UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
+    FAILED = "failed"
+
+    @property
+    def is_error(self) -> bool:
+        """True where the file gave no pixels at all."""
+        return self in (Status.UNREADABLE, Status.TOO_LARGE, Status.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """A file that a scan looks at.
+
+    Attributes:
+        path: Where to open it.
+        root: The argument it was found under, as an absolute POSIX path.
+        relative: Path relative to `root`, POSIX form, valid Unicode (bytes of a name that are not
+            UTF-8 are written as `\\xNN`).
+        size: Bytes, or None where the file could not be examined.
+        mtime: Modification time in seconds since the epoch, or None.
+        error: Why it can't be opened, if that is known already (an unreadable folder, a missing
+            line of a list).
+    """
+
+    path: Path
+    root: str
+    relative: str
+    size: int | None = None
+    mtime: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedImage:
+    """Pixels of one file.
+
+    Attributes:
+        pixels: RGB uint8 `(h, w, 3)`, upright; may be a reduced decode of the full picture.
+        width: Width of the upright full-size picture in pixels.
+        height: Height of the upright full-size picture in pixels.
+        content_hash: BLAKE2b-128 of the file's bytes, hexadecimal.
+        captured_at: EXIF capture time without zone, if there is one.
+        warning: Set where the picture is damaged yet partly usable (a truncated JPEG).
+    """
+
+    pixels: ImageArray
+    width: int
+    height: int
+    content_hash: str
+    captured_at: datetime | None = None
+    warning: str | None = None
+
+    @property
+    def scale(self) -> float:
+        """Decoded pixels per full-size pixel, along the width (1.0 for a full decode)."""
+        return self.pixels.shape[1] / self.width
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """Faces found in one image, best score first.
+
+    Attributes:
+        boxes: `xyxy` float32 `(n, 4)` in full-size pixels.
+        landmarks: float32 `(n, 5, 2)` in full-size pixels.
+        scores: float32 `(n,)` in 0…1.
+    """
+
+    boxes: FloatArray
+    landmarks: FloatArray
+    scores: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """No faces."""
+        return cls(
+            np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32), np.zeros(0, np.float32)
+        )
+
+    def select(self, keep: NDArray[np.intp] | NDArray[np.bool_]) -> Detections:
+        """The faces at `keep` (indices or a mask)."""
+        return Detections(self.boxes[keep], self.landmarks[keep], self.scores[keep])
+
+    def transformed(self, scale: float, dx: float = 0.0, dy: float = 0.0) -> Detections:
+        """Coordinates mapped by `(xy - (dx, dy)) * scale`."""
+        offset = np.array([dx, dy], np.float32)
+        boxes = (self.boxes.reshape(-1, 2, 2) - offset) * np.float32(scale)
+        return Detections(
+            boxes.reshape(-1, 4), (self.landmarks - offset) * np.float32(scale), self.scores
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceCrop:
+    """One aligned face, ready for the predictor.
+
+    Attributes:
+        pixels: RGB uint8 `(S, S, 3)`, framed by the bundle's template.
+        sharpness: Variance of the Laplacian of the grey crop; small means blurred.
+        yaw: Left-right turn from the landmarks, about -1 (profile) … 0 (frontal) … 1 (profile).
+    """
+
+    pixels: ImageArray
+    sharpness: float
+    yaw: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says of one face.
+
+    Attributes:
+        age_years: Estimated age in years.
+        age_low: Lower end of the age interval whose coverage the bundle states.
+        age_high: Upper end of that interval.
+        prob_female: Probability of the training labels' class `female`, 0…1.
+    """
+
+    age_years: float
+    age_low: float
+    age_high: float
+    prob_female: float
+
+    @property
+    def gender(self) -> str:
+        """`female` or `male`, whichever is more probable."""
+        return "female" if self.prob_female >= 0.5 else "male"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceRecord:
+    """One row of the faces table, before it is written."""
+
+    face_index: int
+    box: FloatArray
+    landmarks: FloatArray
+    score: float
+    sharpness: float
+    yaw: float
+    prediction: Prediction
+    crop: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class ImageRecord:
+    """One file and all that was found in it: a row of the images table and its faces' rows."""
+
+    ref: ImageRef
+    status: Status
+    error: str | None = None
+    width: int | None = None
+    height: int | None = None
+    content_hash: str | None = None
+    captured_at: datetime | None = None
+    seconds: float = 0.0
+    thumbnail: str | None = None
+    faces: list[FaceRecord] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Training: labelled pictures → manifest → trained network → evaluated bundle."""

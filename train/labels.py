@@ -1,0 +1,107 @@
+"""Labelled pictures: UTKFace file names, or a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchage.errors import UsageError
+
+UTKFACE_NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_\d+.*\.jpe?g", re.IGNORECASE)
+UTKFACE_RACES = ("White", "Black", "Asian", "Indian", "Other")
+GENDERS = {"0": "male", "1": "female", "male": "male", "female": "female", "m": "male", "f": "female"}
+OLDEST = 116
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What is known of one picture.
+
+    Attributes:
+        path: The picture's file.
+        age_min: Age in years, or the lower end of what it may be.
+        age_max: The same as `age_min`, or the upper end.
+        gender: `male`, `female`, or None where it isn't known.
+        race: The data set's own label, or None.
+    """
+
+    path: Path
+    age_min: float
+    age_max: float
+    gender: str | None = None
+    race: str | None = None
+
+
+def read_utkface(folder: Path) -> list[Label]:
+    """Labels from names `AGE_GENDER_RACE_TIMESTAMP.jpg.chip.jpg`, sorted by path.
+
+    Raises:
+        UsageError: No file in the folder is named that way.
+    """
+    labels = []
+    for path in sorted(folder.rglob("*.jp*g")):
+        if match := UTKFACE_NAME.fullmatch(path.name):
+            age = float(match[1])
+            labels.append(
+                Label(path, age, age, GENDERS[match[2]], UTKFACE_RACES[int(match[3])])
+            )
+    if not labels:
+        raise UsageError(f"{folder}: no file is named AGE_GENDER_RACE_TIMESTAMP….jpg; give --csv")
+    return labels
+
+
+def _number(text: str | None) -> float | None:
+    if text is None or not text.strip():
+        return None
+    value = float(text)
+    if not math.isfinite(value) or not 0 <= value <= 130:
+        raise ValueError(f"age {text}")
+    return value
+
+
+def _parse_row(row: dict[str, str | None], folder: Path) -> Label:
+    if not (row.get("path") or "").strip():
+        raise ValueError("no path")
+    age = _number(row.get("age"))
+    low = age if age is not None else _number(row.get("age_min"))
+    high = age if age is not None else _number(row.get("age_max"))
+    if low is None and high is None:
+        raise ValueError("no age")
+    low, high = low or 0.0, OLDEST if high is None else high
+    if low > high:
+        raise ValueError(f"age_min {low:g} is above age_max {high:g}")
+    text = (row.get("gender") or "").strip().lower()
+    if text and text not in GENDERS:
+        raise ValueError(f"gender {text!r}")
+    return Label(
+        folder / str(row["path"]), low, high, GENDERS.get(text), (row.get("race") or "").strip() or None
+    )
+
+
+def read_csv(file: Path) -> list[Label]:
+    """Labels from a CSV file with `path` and `age`, or `age_min` and `age_max`.
+
+    `gender` (male, female, 0, 1) and `race` are optional; an empty `age_max` has no upper bound.
+    Paths are relative to the file's folder.
+
+    Raises:
+        UsageError: The file or one of its lines can't be used; the message names the line.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            fields = set(reader.fieldnames or ())
+            if "path" not in fields or not fields & {"age", "age_min", "age_max"}:
+                raise UsageError(f"{file}: needs the columns path and age (or age_min, age_max)")
+            labels = []
+            for row in reader:
+                try:
+                    labels.append(_parse_row(row, file.parent))
+                except ValueError as error:
+                    raise UsageError(f"{file}: line {reader.line_num}: {error}") from None
+            return labels
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{file}: can't be read as CSV ({error})") from None

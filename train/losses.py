@@ -1,0 +1,47 @@
+"""Losses over ages known exactly or as a range; `y_true` is `(B, 2)`: lowest and highest age."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+TINY = 1e-7
+
+
+def age_distance(y_true: Any, y_pred: Any) -> Any:
+    """Years `(B,)` between the prediction `(B, 1)` and the range: the absolute error of an exact age."""
+    low, high = y_true[:, 0], y_true[:, 1]
+    age = y_pred[:, 0]
+    return ops.maximum(low - age, 0.0) + ops.maximum(age - high, 0.0)
+
+
+def distribution_loss(sigma: float) -> Callable[[Any, Any], Any]:
+    """Cross-entropy with a Gaussian of `sigma` years about an exact age (Gao et al., 2017); for a
+    range, the negative logarithm of the mass inside it.
+    """  # noqa: D205
+
+    def loss(y_true: Any, y_pred: Any) -> Any:
+        years = ops.arange(ops.shape(y_pred)[1], dtype=y_pred.dtype)[None]
+        low, high = y_true[:, :1], y_true[:, 1:]
+        target = ops.softmax(-ops.square(years - low) / (2 * sigma**2))
+        exact = -ops.sum(target * ops.log(y_pred + TINY), axis=1)
+        inside = ops.cast((years >= low) & (years <= high), y_pred.dtype)
+        ranged = -ops.log(ops.sum(inside * y_pred, axis=1) + TINY)
+        return ops.where(low[:, 0] == high[:, 0], exact, ranged)
+
+    return loss
+
+
+def gender_loss(y_true: Any, y_pred: Any) -> Any:
+    """Binary cross-entropy `(B,)`; zero where the gender is unknown (negative)."""
+    known = ops.cast(y_true[:, 0] >= 0, y_pred.dtype)
+    return known * keras.losses.binary_crossentropy(ops.maximum(y_true, 0.0), y_pred)
+
+
+def gender_accuracy(y_true: Any, y_pred: Any) -> Any:
+    """1 where right `(B,)`; unknown genders count as right."""
+    right = (y_pred[:, 0] >= 0.5) == (y_true[:, 0] >= 0.5)
+    return ops.cast(right | (y_true[:, 0] < 0), "float32")
