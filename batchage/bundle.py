@@ -105,6 +105,16 @@ def load_bundle(name_or_path: str | Path, kind: str) -> Bundle:
     return Bundle(path.resolve(), path.resolve().name, kind, spec, actual)
 
 
+def describe(path: Path) -> str:
+    """One line about a bundle, verified: its kind and its weights' hash, or what is wrong with it."""
+    try:
+        kind = json.loads((path / SPEC_FILE).read_text(encoding="utf-8"))["kind"]
+        bundle = load_bundle(path, kind)
+    except (BundleError, OSError, ValueError, KeyError, TypeError) as error:
+        return f"damaged: {error}"
+    return f"{bundle.kind}, sha256 {bundle.sha256}"
+
+
 def save_bundle(
     path: Path, kind: str, weights: Mapping[str, np.ndarray], spec: Mapping[str, Any]
 ) -> Bundle:

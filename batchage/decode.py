@@ -23,11 +23,9 @@ import pillow_heif
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, features
 
+from batchage.config import MAX_PIXELS
 from batchage.errors import DecodeError, TooLargeError
 from batchage.types import DecodedImage, ImageArray
-
-MAX_PIXELS = 250_000_000
-"""Default limit on width × height."""
 
 NOT_A_PICTURE = (
     "not a picture in a known format (JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF)"

@@ -8,7 +8,7 @@ import tempfile
 import unicodedata
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -133,6 +133,10 @@ class ThumbnailWriter:
         self.side = side
         _prepare_folder(folder)
 
+    def reduced(self, image: DecodedImage) -> DecodedImage:
+        """The picture with no more pixels than its thumbnail needs, for keeping many at hand."""
+        return replace(image, pixels=_resized(image.pixels, self.side))
+
     def write(self, image: DecodedImage, record: ImageRecord) -> str:
         """Draw and write the thumbnail of one photo, with a frame for each face of `record`.
 
@@ -254,7 +258,7 @@ def _boxes_on(canvas: Image.Image, image: DecodedImage, faces: Sequence[FaceReco
 
 def _areas(boxes: FloatArray) -> FloatArray:
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
-    return sides[:, 0] * sides[:, 1]
+    return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
 
 
 def _line_width(box: FloatArray, canvas: Image.Image) -> int:
@@ -306,7 +310,7 @@ def _placed_labels(
     """
     sizes = [_font_size(box, canvas) for box in boxes]
     in_full = all(
-        _text_width(_text(face.prediction, full=True), size) <= 1.8 * (box[2] - box[0])
+        _text_width(_text(face.prediction, full=True), size) <= 1.25 * (box[2] - box[0])
         for face, size, box in zip(faces, sizes, boxes, strict=True)
     )
     centres = np.tile((boxes[:, :2] + boxes[:, 2:]) / np.float32(2), 2)
@@ -365,7 +369,7 @@ def _text(prediction: Prediction, full: bool) -> str:
 
 def _font_size(box: FloatArray, canvas: Image.Image) -> int:
     largest = min(max(canvas.size) / 32, min(canvas.size) / 8)
-    return max(MIN_FONT_SIZE, round(min(largest, 0.3 * float(box[2] - box[0]))))
+    return max(MIN_FONT_SIZE, round(min(largest, 0.25 * float(box[2] - box[0]))))
 
 
 @lru_cache(maxsize=64)

@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from batchage.align import whole_picture
 from batchage.decode import decode
-from batchage.detect import Detector, DetectorSettings, create_detector
-from batchage.detect.base import DEFAULT_DETECTOR
+from batchage.config import DEFAULT_DETECTOR, DetectorSettings
+from batchage.detect import Detector, create_detector
 from batchage.errors import BatchageError, DecodeError
 from batchage.types import Detections, ImageArray
 from train.labels import Label, read_csv, read_utkface

@@ -1,11 +1,5 @@
 """Face detectors behind one Protocol."""
 
-from batchage.detect.base import (
-    DEFAULT_DETECTOR,
-    DETECTORS,
-    Detector,
-    DetectorSettings,
-    create_detector,
-)
+from batchage.detect.base import DETECTORS, Detector, create_detector
 
-__all__ = ["DEFAULT_DETECTOR", "DETECTORS", "Detector", "DetectorSettings", "create_detector"]
+__all__ = ["DETECTORS", "Detector", "create_detector"]

@@ -3,35 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from batchage.config import DEFAULT_DETECTOR, DetectorSettings
 from batchage.errors import UsageError
 from batchage.types import Detections, ImageArray
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorSettings:
-    """How faces are looked for.
-
-    Attributes:
-        detect_size: Longest side in pixels of the picture that the detector sees; a multiple of 64.
-        min_score: Faces with a lower score, 0…1, are left out.
-        min_face_size: Faces whose box is smaller than this, in full-size pixels (square root of
-            the area), are left out.
-    """
-
-    detect_size: int = 640
-    min_score: float = 0.5
-    min_face_size: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.detect_size < 128 or self.detect_size % 64:
-            raise UsageError(
-                f"detect size {self.detect_size}: give a multiple of 64, 128 or more, such as 640"
-            )
-        if not 0 < self.min_score < 1:
-            raise UsageError(f"minimal score {self.min_score}: give a number between 0 and 1")
 
 
 class Detector(Protocol):
@@ -59,7 +35,6 @@ def _resnet50(settings: DetectorSettings) -> Detector:
     return RetinaFaceResNet50(settings)
 
 
-DEFAULT_DETECTOR = "retinaface-mobilenet025"
 DETECTORS: dict[str, Callable[[DetectorSettings], Detector]] = {
     DEFAULT_DETECTOR: _mobilenet,
     "retinaface-resnet50": _resnet50,

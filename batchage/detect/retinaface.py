@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from batchage.bundle import Bundle, assign_weights, load_bundle
-from batchage.detect.base import DEFAULT_DETECTOR, DetectorSettings
+from batchage.config import DEFAULT_DETECTOR, DetectorSettings
 from batchage.types import Detections, FloatArray, ImageArray
 
 KIND = "retinaface-mobilenetv2"

@@ -1,0 +1,49 @@
+"""Find every face in a folder of photos and write one tidy table of ages and genders.
+
+Names are loaded when first used, so that `import batchage` is cheap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batchage.errors import BatchageError, BundleError, DecodeError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from batchage.api import ScanResult, records, scan
+    from batchage.config import DetectorSettings, ScanConfig
+    from batchage.walk import ScanFilter
+    from batchage.version import __version__
+
+__all__ = [
+    "BatchageError",
+    "BundleError",
+    "DecodeError",
+    "DetectorSettings",
+    "OutputError",
+    "ScanConfig",
+    "ScanFilter",
+    "ScanResult",
+    "UsageError",
+    "__version__",
+    "records",
+    "scan",
+]
+
+_LAZY = {
+    "DetectorSettings": "batchage.config",
+    "ScanConfig": "batchage.config",
+    "ScanFilter": "batchage.walk",
+    "ScanResult": "batchage.api",
+    "__version__": "batchage.version",
+    "records": "batchage.api",
+    "scan": "batchage.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'batchage' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)

@@ -1,0 +1,5 @@
+"""`python -m batchage`."""
+
+from batchage.cli import main
+
+main()

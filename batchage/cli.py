@@ -1,0 +1,274 @@
+"""The command line: parses, builds a `ScanConfig`, calls the API, maps errors to exit codes.
+
+Exit codes: 0 done; 1 failed; 2 usage; 3 done, but some files could not be read; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from batchage.config import DetectorSettings, ScanConfig
+from batchage.errors import BatchageError, UsageError
+from batchage.walk import ScanFilter
+
+if TYPE_CHECKING:
+    from batchage.types import ImageRef
+
+EXIT_UNREAD = 3
+EXIT_INTERRUPTED = 130
+DEFAULTS = ScanConfig()
+log = logging.getLogger("batchage")
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Find every face in a folder of photos and write one tidy table of ages and genders.",
+)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"batchage: {message}", err=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _errors_to_exit_codes() -> Iterator[None]:
+    try:
+        yield
+    except BatchageError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was written", EXIT_INTERRUPTED)
+
+
+@contextmanager
+def _quiet_tensorflow() -> Iterator[None]:
+    """Keep TensorFlow's start-up chatter, which C++ code writes to standard error, from the user."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+        tf.get_logger().setLevel("ERROR")
+        tf.constant(0)
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def _set_up_logging(verbose: bool, quiet: bool, log_file: Path | None) -> None:
+    log.setLevel(logging.DEBUG)
+    log.handlers.clear()
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setLevel(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING)
+    screen.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(screen)
+    if log_file:
+        try:
+            file = logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise UsageError(
+                f"{log_file}: the log can't be written ({error.strerror}); choose another place"
+            ) from None
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(file)
+
+
+def _refs(inputs: list[Path], files_from: Path | None, how: ScanFilter) -> Iterator[ImageRef]:
+    from batchage.walk import iter_images, iter_listed, read_list
+
+    lists = [Path("-")] if Path("-") in inputs else []
+    if files_from:
+        lists.append(files_from)
+    plain = [path for path in inputs if path != Path("-")]
+    if not plain and not lists:
+        raise UsageError("give a folder or photos to scan, or --files-from a list of them")
+    found = iter_images(plain, how)
+    for name in lists:
+        if name == Path("-"):
+            found = itertools.chain(found, iter_listed(read_list(sys.stdin.buffer), how))
+            continue
+        try:
+            stream = name.open("rb")
+        except OSError as error:
+            raise UsageError(
+                f"{name}: the list can't be read ({error.strerror}); check --files-from"
+            ) from None
+        found = itertools.chain(found, iter_listed(read_list(stream), how))
+    return found
+
+
+@app.command()
+def scan(
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders and photos; - reads a list from standard input."),
+    ] = None,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="Table to write: .parquet, .csv, .jsonl; - for CSV on standard output."),
+    ] = Path("results.parquet"),
+    thumbnails: Annotated[
+        Path | None, typer.Option(help="Folder for annotated thumbnails.")
+    ] = None,
+    crops: Annotated[Path | None, typer.Option(help="Folder for the aligned crops.")] = None,
+    files_from: Annotated[
+        Path | None, typer.Option(help="File with one path a line, or NUL-separated; - for standard input.")
+    ] = None,
+    recursive: Annotated[bool, typer.Option(help="Look into folders inside folders.")] = True,
+    include: Annotated[list[str] | None, typer.Option(help="Only files matching this glob.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="No files matching this glob.")] = None,
+    hidden: Annotated[bool, typer.Option("--hidden", help="Also files and folders whose names start with a dot.")] = False,
+    detector: Annotated[
+        str, typer.Option(help="retinaface-mobilenet025 or retinaface-resnet50.")
+    ] = DEFAULTS.detector,
+    detect_size: Annotated[
+        int, typer.Option(help="Longest side in pixels of what the detector sees; larger finds smaller faces.")
+    ] = DEFAULTS.detection.detect_size,
+    min_score: Annotated[
+        float, typer.Option(help="Leave out faces with a lower detection score, 0 to 1.")
+    ] = DEFAULTS.detection.min_score,
+    min_face_size: Annotated[
+        float, typer.Option(help="Leave out faces smaller than this, in pixels of the photo.")
+    ] = DEFAULTS.detection.min_face_size,
+    model: Annotated[
+        str, typer.Option(help="Name of a shipped bundle, or a bundle's folder.")
+    ] = DEFAULTS.model,
+    batch_size: Annotated[int, typer.Option(help="Faces predicted at once.")] = DEFAULTS.batch_size,
+    device: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = DEFAULTS.device,
+    precision: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16 or float16.")
+    ] = DEFAULTS.precision,
+    max_pixels: Annotated[
+        int, typer.Option(help="Photos with more pixels are not decoded.")
+    ] = DEFAULTS.max_pixels,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="A line for every file.")] = False,
+    log_file: Annotated[Path | None, typer.Option(help="Write the log here too.")] = None,
+) -> None:
+    """Scan photos and write one row a face, and one row a file.
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 done but some files could not be read, 130 interrupted.
+    """
+    with _errors_to_exit_codes():
+        _set_up_logging(verbose, quiet, log_file)
+        config = ScanConfig(
+            output=output,
+            thumbnails=thumbnails,
+            crops=crops,
+            filter=ScanFilter(recursive, tuple(include or ()), tuple(exclude or ()), hidden),
+            detector=detector,
+            detection=DetectorSettings(detect_size, min_score, min_face_size),
+            model=model,
+            batch_size=batch_size,
+            device=device,
+            precision=precision,
+            max_pixels=max_pixels,
+        )
+        unread = _run(config, list(inputs or []), files_from, quiet)
+    if unread:
+        raise typer.Exit(EXIT_UNREAD)
+
+
+def _run(config: ScanConfig, inputs: list[Path], files_from: Path | None, quiet: bool) -> int:
+    """Scan with progress and summary; the number of files that could not be read."""
+    from batchage.write.base import writer_for
+
+    started = time.perf_counter()
+    refs = _refs(inputs, files_from, config.filter)
+    if str(config.output) != "-":
+        writer_for(config.output)
+    with _quiet_tensorflow():
+        from batchage.api import records
+    from rich.console import Console
+    from tqdm import tqdm
+
+    from batchage.summary import Tally, show
+    from batchage.write import output_paths
+
+    tally = Tally()
+    # The list is made first, so that the time left is honest.
+    todo = list(refs)
+    with tqdm(total=len(todo), unit=" photos", disable=quiet or None, file=sys.stderr) as bar:
+        for record in records(todo, config):
+            tally.add(record)
+            bar.set_postfix_str(f"{tally.faces:,} faces", refresh=False)
+            bar.update()
+            level = logging.WARNING if record.status.is_error else logging.INFO
+            detail = f": {record.error}" if record.error else f", {len(record.faces)} faces"
+            with tqdm.external_write_mode(file=sys.stderr):
+                log.log(level, "%s: %s%s", record.ref.relative, record.status, detail)
+    if not tally.files:
+        log.warning("no photos were found; the table is empty")
+    places: dict[str, Path] = {}
+    if config.output and str(config.output) != "-":
+        paths = output_paths(config.output)
+        places = {"faces table": paths.faces, "images table": paths.images}
+    if config.thumbnails:
+        places["thumbnails"] = config.thumbnails
+    if config.crops:
+        places["crops"] = config.crops
+    if not quiet:
+        show(Console(stderr=True), tally, time.perf_counter() - started, places)
+    return tally.unread
+
+
+@app.command()
+def info() -> None:
+    """Show version, devices, the precision chosen and why, and the bundles with their hashes."""
+    with _errors_to_exit_codes():
+        with _quiet_tensorflow():
+            import keras
+            import tensorflow as tf
+        from rich.console import Console
+        from rich.table import Table
+
+        from batchage.bundle import describe, shipped_bundles
+        from batchage.predict.hardware import choose_compute
+        from batchage.version import __version__
+
+        compute = choose_compute()
+        table = Table(show_header=False)
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        table.add_row("batchage", __version__)
+        table.add_row("python", sys.version.split()[0])
+        table.add_row("tensorflow, keras", f"{tf.__version__}, {keras.__version__}")
+        devices = [device.name for device in tf.config.list_physical_devices()]
+        table.add_row("devices", ", ".join(devices))
+        table.add_row("runs on", f"{compute.device} in {compute.precision}: {compute.reason}")
+        for path in shipped_bundles():
+            table.add_row(f"bundle {path.name}", describe(path))
+        Console().print(table)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        from batchage.version import __version__
+
+        typer.echo(f"batchage {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of the `batchage` command."""
+    app()

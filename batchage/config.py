@@ -1,0 +1,85 @@
+"""Everything that a scan can be told; the one place for each default."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from batchage.errors import UsageError
+from batchage.walk import ScanFilter
+
+DEFAULT_DETECTOR = "retinaface-mobilenet025"
+DEFAULT_MODEL = "vgg16-utkface"
+DEFAULT_BATCH_SIZE = 32
+MAX_PIXELS = 250_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSettings:
+    """How faces are looked for.
+
+    Attributes:
+        detect_size: Longest side in pixels of the picture that the detector sees; a multiple of 64.
+        min_score: Faces with a lower score, 0…1, are left out.
+        min_face_size: Faces whose box is smaller than this, in full-size pixels (square root of
+            the area), are left out.
+    """
+
+    detect_size: int = 640
+    min_score: float = 0.5
+    min_face_size: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.detect_size < 128 or self.detect_size % 64:
+            raise UsageError(
+                f"detect size {self.detect_size}: give a multiple of 64, 128 or more, such as 640"
+            )
+        if not 0 < self.min_score < 1:
+            raise UsageError(f"minimal score {self.min_score}: give a number between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True)
+class ScanConfig:
+    """Settings of a scan.
+
+    Attributes:
+        output: Table of faces to write (`.parquet`, `.csv`, `.jsonl`); None writes nothing.
+        thumbnails: Folder for annotated thumbnails, or None.
+        crops: Folder for the aligned crops, or None.
+        filter: Which files of a folder are looked at.
+        detector: Name of the detector.
+        detection: How faces are looked for.
+        model: Name of a shipped bundle, or the path of a bundle's folder.
+        batch_size: Crops the network takes at once.
+        device: `auto`, `cpu` or `gpu`.
+        precision: `auto`, `float32`, `bfloat16` or `float16`.
+        max_pixels: Pictures with more pixels become rows of status `too_large`.
+    """
+
+    output: Path | None = None
+    thumbnails: Path | None = None
+    crops: Path | None = None
+    filter: ScanFilter = field(default_factory=ScanFilter)
+    detector: str = DEFAULT_DETECTOR
+    detection: DetectorSettings = field(default_factory=DetectorSettings)
+    model: str = DEFAULT_MODEL
+    batch_size: int = DEFAULT_BATCH_SIZE
+    device: str = "auto"
+    precision: str = "auto"
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"batch size {self.batch_size}: give 1 or more")
+        if self.max_pixels < 1:
+            raise UsageError(f"pixel limit {self.max_pixels}: give 1 or more")
+
+    def results_settings(self) -> dict[str, Any]:
+        """The settings that decide what the rows say, JSON-ready, for the table's metadata."""
+        return {
+            "detector": self.detector,
+            **asdict(self.detection),
+            "model": self.model,
+            "max_pixels": self.max_pixels,
+        }

@@ -1,0 +1,144 @@
+"""Crops → ages and genders, in batches of one fixed shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchage.bundle import Bundle, assign_weights
+from batchage.config import DEFAULT_BATCH_SIZE
+from batchage.errors import BundleError
+from batchage.predict.hardware import Compute
+from batchage.predict.network import Architecture, build_network
+from batchage.types import FloatArray, ImageArray, Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How raw outputs become stated probabilities; fitted on the validation split.
+
+    Attributes:
+        coverage: Share of faces whose age lies in the interval, as fitted.
+        age_margin: Years that widen (or narrow, if negative) the distribution's own interval.
+        gender_temperature: Divides the gender's logit.
+    """
+
+    coverage: float = 0.9
+    age_margin: float = 0.0
+    gender_temperature: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawOutputs:
+    """What the network says of n faces, before calibration.
+
+    Attributes:
+        age: float32 `(n,)`, years.
+        distribution: float32 `(n, 101)`, mass of each whole year.
+        gender: float32 `(n,)`, probability of female.
+    """
+
+    age: FloatArray
+    distribution: FloatArray
+    gender: FloatArray
+
+
+def quantile_interval(distribution: FloatArray, coverage: float) -> FloatArray:
+    """The central interval `(n, 2)` in years that holds `coverage` of each row's mass."""
+    cumulative = np.cumsum(distribution, axis=1)
+    cumulative /= cumulative[:, -1:]
+    years = np.arange(distribution.shape[1]) + 0.5
+    tail = (1 - coverage) / 2
+    ends = [[np.interp(q, row, years) for q in (tail, 1 - tail)] for row in cumulative]
+    return np.array(ends, np.float32).reshape(-1, 2)
+
+
+def scale_probability(probability: NDArray[Any], temperature: float) -> NDArray[Any]:
+    """Probabilities whose logits are divided by `temperature`."""
+    p = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
+    return 1 / (1 + np.exp(-np.log(p / (1 - p)) / temperature))
+
+
+def calibrate(raw: RawOutputs, calibration: Calibration) -> list[Prediction]:
+    """Calibrated predictions; the interval always contains the age, and never starts below 0."""
+    interval = quantile_interval(raw.distribution, calibration.coverage)
+    low = np.maximum(np.minimum(interval[:, 0] - calibration.age_margin, raw.age), 0)
+    high = np.maximum(interval[:, 1] + calibration.age_margin, raw.age)
+    female = scale_probability(raw.gender, calibration.gender_temperature)
+    return [
+        Prediction(*map(float, row)) for row in np.column_stack([raw.age, low, high, female])
+    ]
+
+
+class Predictor:
+    """A loaded bundle.
+
+    Attributes:
+        model_id: Name and hash of the bundle.
+        input_size: Side in pixels of the crops it takes.
+    """
+
+    def __init__(
+        self, bundle: Bundle, compute: Compute, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> None:
+        """Build the network in `compute`'s precision and load the weights.
+
+        Raises:
+            BundleError: A setting is missing or the weights don't fit.
+        """
+        import keras
+        import tensorflow as tf
+
+        self.model_id = bundle.model_id
+        self.batch_size = batch_size
+        try:
+            self.input_size = int(bundle.spec["input_size"])
+            architecture = Architecture(**bundle.spec["architecture"])
+            self.calibration = Calibration(**bundle.spec["calibration"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"{bundle.path}: model.json lacks a usable setting ({error!r}); export it again"
+            ) from None
+        policy = keras.mixed_precision.dtype_policy()
+        keras.mixed_precision.set_dtype_policy(compute.keras_policy)
+        try:
+            network = build_network(architecture)
+        finally:
+            keras.mixed_precision.set_dtype_policy(policy)
+        assign_weights(network, bundle)
+        side = self.input_size
+        self._device = tf.device("/GPU:0" if compute.device == "gpu" else "/CPU:0")
+        self._forward = tf.function(
+            lambda x: network(x, training=False),
+            input_signature=[tf.TensorSpec((batch_size, side, side, 3), tf.uint8)],
+        )
+
+    def predict_raw(self, crops: Sequence[ImageArray]) -> RawOutputs:
+        """Uncalibrated outputs for RGB uint8 `(S, S, 3)` crops; the last batch is padded."""
+        parts = [
+            self._batch(crops[start : start + self.batch_size])
+            for start in range(0, len(crops), self.batch_size)
+        ]
+        if not parts:
+            return RawOutputs(np.zeros(0, np.float32), np.zeros((0, 101), np.float32), np.zeros(0, np.float32))
+        age, mass, gender = (
+            np.concatenate([part[name] for part in parts])
+            for name in ("age", "age_distribution", "gender")
+        )
+        return RawOutputs(age[:, 0], mass, gender[:, 0])
+
+    def _batch(self, crops: Sequence[ImageArray]) -> Mapping[str, FloatArray]:
+        side = self.input_size
+        batch = np.zeros((self.batch_size, side, side, 3), np.uint8)
+        batch[: len(crops)] = crops
+        with self._device:
+            outputs = self._forward(batch)
+        return {name: tensor.numpy()[: len(crops)] for name, tensor in outputs.items()}
+
+    def predict(self, crops: Sequence[ImageArray]) -> list[Prediction]:
+        """Ages in years with intervals, and calibrated probabilities of female, one a crop."""
+        return calibrate(self.predict_raw(crops), self.calibration)

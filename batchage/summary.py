@@ -1,0 +1,89 @@
+"""What a scan found, counted while it runs, and shown at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from batchage.types import ImageRecord, Status
+
+BAR_WIDTH = 30
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of a scan, in bounded memory.
+
+    Attributes:
+        statuses: Files by status.
+        genders: Faces by gender.
+        decades: Faces by decade of the estimated age; 0 stands for ages 0 to 9.
+    """
+
+    statuses: Counter[Status] = field(default_factory=Counter)
+    genders: Counter[str] = field(default_factory=Counter)
+    decades: Counter[int] = field(default_factory=Counter)
+
+    def add(self, record: ImageRecord) -> None:
+        """Count one file."""
+        self.statuses[record.status] += 1
+        for face in record.faces:
+            self.genders[face.prediction.gender] += 1
+            self.decades[int(face.prediction.age_years // 10) * 10] += 1
+
+    @property
+    def files(self) -> int:
+        """Files looked at."""
+        return self.statuses.total()
+
+    @property
+    def faces(self) -> int:
+        """Faces found."""
+        return self.genders.total()
+
+    @property
+    def unread(self) -> int:
+        """Files that gave no result."""
+        return sum(n for status, n in self.statuses.items() if status.is_error)
+
+
+def show(console: Console, tally: Tally, seconds: float, places: dict[str, Path]) -> None:
+    """Print the summary.
+
+    Args:
+        console: Where to.
+        tally: What was counted.
+        seconds: Wall time of the whole scan, loading included.
+        places: What was written, by name.
+    """
+    table = Table(title="batchage scan", show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column()
+    rate = tally.files / seconds if seconds else 0.0
+    table.add_row("photos", f"{tally.files:,}  ({rate:.1f} a second, {seconds:.1f} s in all)")
+    without = tally.statuses[Status.NO_FACE]
+    table.add_row("faces", f"{tally.faces:,}" + (f"  ({without:,} photos without)" if without else ""))
+    if truncated := tally.statuses[Status.TRUNCATED]:
+        table.add_row("truncated", f"{truncated:,}  (the visible part was used)")
+    reasons = ", ".join(f"{s} {n:,}" for s, n in sorted(tally.statuses.items()) if s.is_error)
+    table.add_row("could not be read", reasons or "0", style="red" if tally.unread else None)
+    if tally.faces:
+        table.add_section()
+        genders = sorted(tally.genders.items())
+        table.add_row(
+            "gender", ", ".join(f"{name} {n:,} ({n / tally.faces:.0%})" for name, n in genders)
+        )
+        most = max(tally.decades.values())
+        for decade in range(min(tally.decades), max(tally.decades) + 10, 10):
+            n = tally.decades[decade]
+            bar = "█" * round(BAR_WIDTH * n / most) or ("▏" if n else "")
+            table.add_row(f"age {decade}–{decade + 9}", f"{bar} {n:,}")
+    if places:
+        table.add_section()
+        for name, path in places.items():
+            table.add_row(name, str(path))
+    console.print(table)

@@ -1,0 +1,167 @@
+"""Bundle, network and predictor, on tiny random networks."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from batchage.bundle import load_bundle, network_weights, save_bundle
+from batchage.errors import BundleError, UsageError
+from batchage.predict.hardware import Compute, choose_compute
+from batchage.predict.network import KIND, Architecture, build_network
+from batchage.predict.predictor import (
+    Calibration,
+    Predictor,
+    RawOutputs,
+    calibrate,
+    quantile_interval,
+    scale_probability,
+)
+
+FLOAT32 = Compute("cpu", "float32", "test")
+TINY = Architecture(shared_units=8, age_units=8, gender_units=8)
+
+
+def make_bundle(folder, **changes):
+    network = build_network(TINY)
+    spec = {
+        "input_size": 32,
+        "architecture": TINY.to_dict(),
+        "calibration": {"coverage": 0.9, "age_margin": 1.0, "gender_temperature": 1.0},
+        **changes,
+    }
+    return save_bundle(folder, KIND, network_weights(network, "float16"), spec)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return make_bundle(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def predictor(bundle):
+    return Predictor(bundle, FLOAT32, batch_size=4)
+
+
+def crops(n):
+    return list(np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), np.uint8))
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 5, 9])
+def test_padding_never_shows(predictor, n):
+    together = predictor.predict(crops(9)[:n])
+    assert len(together) == n
+    for crop, prediction in zip(crops(9), together, strict=False):
+        alone = predictor.predict([crop])[0]
+        assert alone.age_years == pytest.approx(prediction.age_years, abs=1e-3)
+        assert alone.prob_female == pytest.approx(prediction.prob_female, abs=1e-4)
+
+
+def test_prediction_is_in_range(predictor):
+    for p in predictor.predict(crops(9)):
+        assert 0 <= p.age_low <= p.age_years <= p.age_high
+        assert p.age_years <= 100
+        assert 0 <= p.prob_female <= 1
+        assert p.gender == ("female" if p.prob_female >= 0.5 else "male")
+
+
+def test_age_is_the_expectation_of_its_distribution(predictor):
+    raw = predictor.predict_raw(crops(5))
+    assert np.allclose(raw.distribution.sum(axis=1), 1, atol=1e-4)
+    assert np.allclose(raw.distribution @ np.arange(101), raw.age, atol=1e-2)
+
+
+def test_bundle_round_trip_keeps_the_weights(bundle):
+    with h5py.File(bundle.path / "weights.h5") as file:
+        assert file["age/kernel"].dtype == np.float16
+        assert np.array_equal(file["age/kernel"][:, 0], np.arange(101))
+
+
+def test_calibration_widens_and_softens():
+    mass = np.zeros((1, 101), np.float32)
+    mass[0, 30] = 1
+    raw = RawOutputs(np.array([30.0], np.float32), mass, np.array([0.9], np.float32))
+    narrow = calibrate(raw, Calibration(0.9, 0.0, 1.0))[0]
+    wide = calibrate(raw, Calibration(0.9, 5.0, 2.0))[0]
+    assert wide.age_high - wide.age_low == pytest.approx(narrow.age_high - narrow.age_low + 10)
+    assert 0.5 < wide.prob_female < narrow.prob_female
+    assert calibrate(raw, Calibration(0.9, 50.0, 1.0))[0].age_low == 0
+
+
+def test_quantile_interval_holds_the_stated_mass():
+    mass = np.full((1, 101), 1 / 101, np.float32)
+    low, high = quantile_interval(mass, 0.9)[0]
+    assert high - low == pytest.approx(0.9 * 101, abs=0.01)
+
+
+def test_temperature_one_changes_nothing():
+    p = np.array([0.0, 0.2, 0.5, 1.0])
+    assert np.allclose(scale_probability(p, 1.0), p, atol=1e-5)
+
+
+def damage_weights(path):
+    data = bytearray((path / "weights.h5").read_bytes())
+    data[len(data) // 2] ^= 1
+    (path / "weights.h5").write_bytes(data)
+
+
+def edit_spec(**changes):
+    def edit(path):
+        spec = json.loads((path / "model.json").read_text())
+        (path / "model.json").write_text(json.dumps({**spec, **changes}))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_weights, "SHA-256"),
+        (lambda path: (path / "weights.h5").unlink(), "can't be read"),
+        (lambda path: (path / "model.json").unlink(), "not a readable bundle"),
+        (lambda path: (path / "model.json").write_text("{"), "not a readable bundle"),
+        (lambda path: (path / "model.json").write_text("[]"), "not a readable bundle"),
+        (edit_spec(format=99), "bundle format 99"),
+        (edit_spec(kind="other"), "of kind 'other'"),
+    ],
+)
+def test_broken_bundle_is_refused(tmp_path, damage, message):
+    make_bundle(tmp_path / "tiny")
+    damage(tmp_path / "tiny")
+    with pytest.raises(BundleError, match=message):
+        load_bundle(tmp_path / "tiny", KIND)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"architecture": {"layers": 3}}, {"calibration": None}, {"input_size": "big"}]
+)
+def test_bundle_with_unusable_settings_is_refused(tmp_path, changes):
+    with pytest.raises(BundleError, match="export it again"):
+        Predictor(make_bundle(tmp_path / "tiny", **changes), FLOAT32)
+
+
+def test_weights_of_another_shape_are_refused(tmp_path):
+    other = Architecture(shared_units=4, age_units=8, gender_units=8).to_dict()
+    with pytest.raises(BundleError, match="don't fit"):
+        Predictor(make_bundle(tmp_path / "tiny", architecture=other), FLOAT32)
+
+
+def test_missing_bundle_names_the_shipped_ones():
+    with pytest.raises(BundleError, match="retinaface-mobilenet025"):
+        load_bundle("no-such-bundle", KIND)
+
+
+def test_unknown_device_and_precision_are_refused():
+    with pytest.raises(UsageError, match="auto, cpu, gpu"):
+        choose_compute(device="tpu")
+    with pytest.raises(UsageError, match="bfloat16"):
+        choose_compute(precision="int4")
+
+
+def test_precision_is_chosen_by_the_processor(monkeypatch):
+    flags = "batchage.predict.hardware.cpu_flags"
+    monkeypatch.setattr(flags, lambda: frozenset({"avx512_bf16"}))
+    assert choose_compute("cpu").precision == "bfloat16"
+    monkeypatch.setattr(flags, lambda: frozenset({"avx2"}))
+    assert choose_compute("cpu").precision == "float32"

@@ -1,0 +1,129 @@
+"""The rebuilt detector against the original graph's stored answers, and its behaviour."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from batchage.bundle import load_bundle
+from batchage.config import DetectorSettings
+from batchage.decode import decode
+from batchage.detect import create_detector
+from batchage.detect.retinaface import (
+    KIND,
+    RetinaFace,
+    anchors,
+    canvas_shapes,
+    letterbox,
+    suppress,
+)
+from batchage.errors import MissingExtra, UsageError
+from batchage.types import Detections
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = sorted((ROOT / "tests" / "golden" / "retinaface").glob("*.npy"))
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return RetinaFace()
+
+
+def photo(stem):
+    return decode(next((ROOT / "examples" / "photos").rglob(f"{stem}.jpg"))).pixels
+
+
+def test_there_are_golden_answers_with_faces():
+    assert sum(len(np.load(path)) > 0 for path in GOLDEN) >= 3
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda p: p.stem)
+def test_boxes_landmarks_and_scores_are_those_of_the_original_graph(detector, path):
+    expected = np.load(path)
+    canvas = letterbox(photo(path.stem), 640, 640).canvas
+    found = detector._look([canvas], [max(canvas.shape[:2])])[0]
+    assert len(found) == len(expected)
+    limits = np.array(canvas.shape[1::-1] * 2)
+    for row in expected:
+        k = int(np.argmin(np.abs(found.landmarks.reshape(-1, 10) - row[4:14]).max(axis=1)))
+        assert np.abs(found.boxes[k] - np.clip(row[:4], 0, limits)).max() < 0.5
+        assert np.abs(found.landmarks[k].ravel() - row[4:14]).max() < 0.5
+        assert abs(found.scores[k] - row[14]) < 1e-3
+
+
+def test_batch_gives_what_single_pictures_give(detector):
+    pictures = [photo(path.stem) for path in GOLDEN[:4]]
+    together = detector.detect(pictures)
+    for picture, faces in zip(pictures, together, strict=True):
+        alone = detector.detect([picture])[0]
+        assert np.allclose(alone.boxes, faces.boxes, atol=0.05)
+        assert np.allclose(alone.scores, faces.scores, atol=1e-4)
+
+
+def test_nothing_is_traced_again_for_new_sizes(detector):
+    rng = np.random.default_rng(0)
+    for height, width in [(100, 300), (640, 480), (300, 1200), (50, 50), (1000, 990)]:
+        detector.detect([rng.integers(0, 256, (height, width, 3), np.uint8)])
+    assert detector._forward.experimental_get_tracing_count() == 1
+
+
+def test_coordinates_are_those_of_the_full_picture(detector):
+    small = photo(next(p.stem for p in GOLDEN if len(np.load(p)) == 1))
+    large = small.repeat(3, axis=0).repeat(3, axis=1)
+    a, b = detector.detect([small])[0], detector.detect([large])[0]
+    assert len(a) == len(b) == 1
+    assert np.abs(b.boxes / 3 - a.boxes).max() < 0.03 * (a.boxes[0, 2] - a.boxes[0, 0])
+
+
+def test_no_face_gives_no_detection(detector):
+    assert len(detector.detect([np.full((300, 400, 3), 128, np.uint8)])[0]) == 0
+
+
+def test_face_that_fills_the_frame_is_found(detector):
+    picture = photo(next(p.stem for p in GOLDEN if len(np.load(p)) == 1))
+    x1, y1, x2, y2 = detector.detect([picture])[0].boxes[0].astype(int)
+    face = picture[y1:y2, x1:x2]
+    assert len(detector.detect([np.ascontiguousarray(face).repeat(6, 0).repeat(6, 1)])[0]) == 1
+
+
+def test_minimal_size_and_score_are_kept():
+    picture = photo(next(p.stem for p in GOLDEN if len(np.load(p)) == 1))
+    assert len(RetinaFace(DetectorSettings(min_face_size=5000)).detect([picture])[0]) == 0
+
+
+def test_suppression_keeps_the_best_of_overlapping_faces():
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40]], np.float32)
+    found = Detections(boxes, np.zeros((3, 5, 2), np.float32), np.array([0.6, 0.9, 0.7], np.float32))
+    kept = suppress(found)
+    assert kept.scores.tolist() == pytest.approx([0.9, 0.7])
+
+
+@pytest.mark.parametrize("shape", [(10, 4000), (4000, 10), (1, 1), (481, 640), (640, 640)])
+def test_any_picture_fits_one_of_four_canvases(shape):
+    box = letterbox(np.zeros((*shape, 3), np.uint8), 640, min(640, max(shape)))
+    assert box.canvas.shape[:2] in canvas_shapes(640)
+    assert len(canvas_shapes(640)) == 4
+
+
+def test_anchors_match_the_network(detector):
+    outputs = detector.network(np.zeros((1, 64, 96, 3), np.float32))
+    assert outputs["boxes"].shape[1] == len(anchors(64, 96))
+
+
+def test_unknown_detector_and_missing_extra_are_explained(monkeypatch):
+    with pytest.raises(UsageError, match="retinaface-mobilenet025"):
+        create_detector("viola-jones", DetectorSettings())
+    monkeypatch.setitem(__import__("sys").modules, "retinaface", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'batchage\[resnet50\]'"):
+        create_detector("retinaface-resnet50", DetectorSettings())
+
+
+@pytest.mark.parametrize("size", [0, 100, 650])
+def test_bad_detect_size_is_refused(size):
+    with pytest.raises(UsageError, match="multiple of 64"):
+        DetectorSettings(detect_size=size)
+
+
+def test_bundle_states_its_source():
+    spec = load_bundle("retinaface-mobilenet025", KIND).spec
+    assert "retinaface 1.1.1" in spec["source"]

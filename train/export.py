@@ -1,0 +1,145 @@
+"""A finished run → a bundle: float16 weights, calibration fitted on the validation split.
+
+    python -m train.export runs/utkface --recipe train/recipes/utkface.toml --manifest runs/utkface.parquet -o models/vgg16-utkface
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from tqdm import tqdm
+
+from batchage.align import CHIP_SIDE, TEMPLATE
+from batchage.bundle import Bundle, network_weights, save_bundle
+from batchage.errors import BatchageError, UsageError
+from batchage.predict.hardware import choose_compute
+from batchage.predict.network import KIND, build_network
+from batchage.predict.predictor import (
+    Calibration,
+    Predictor,
+    RawOutputs,
+    quantile_interval,
+    scale_probability,
+)
+from train.data import Faces, read_manifests
+from train.fit import Run, read_recipe
+
+COVERAGE = 0.9
+
+
+def conformal_margin(distribution: NDArray[np.float32], ages: NDArray[np.float32]) -> float:
+    """Years to add to both ends of the distribution's interval so that it covers `COVERAGE`.
+
+    Split-conformal quantile regression (Romano, Patterson, Candès, 2019).
+
+    Args:
+        distribution: `(n, 101)` masses of the validation faces.
+        ages: `(n,)` true ages in years.
+    """
+    interval = quantile_interval(distribution, COVERAGE)
+    miss = np.maximum(interval[:, 0] - ages, ages - interval[:, 1])
+    level = min(1.0, np.ceil((len(ages) + 1) * COVERAGE) / len(ages))
+    return float(np.quantile(miss, level, method="higher"))
+
+
+def fit_temperature(probability: NDArray[np.float32], female: NDArray[np.bool_]) -> float:
+    """The temperature with the smallest log loss (Guo et al., 2017)."""
+
+    def log_loss(log_temperature: float) -> float:
+        p = scale_probability(probability, float(np.exp(log_temperature)))
+        return float(-np.mean(np.log(np.where(female, p, 1 - p))))
+
+    return float(np.exp(minimize_scalar(log_loss, bounds=(-2, 2), method="bounded").x))
+
+
+def predict_rows(predictor: Predictor, rows: pa.Table) -> RawOutputs:
+    """Raw outputs for a manifest's rows, cropped at the manifest's landmarks."""
+    data = Faces(rows, predictor.input_size, predictor.batch_size)
+    parts = [
+        predictor.predict_raw(data[i][0].astype(np.uint8))
+        for i in tqdm(range(len(data)), unit=" batches", file=sys.stderr)
+    ]
+    return RawOutputs(
+        np.concatenate([p.age for p in parts]),
+        np.concatenate([p.distribution for p in parts]),
+        np.concatenate([p.gender for p in parts]),
+    )
+
+
+def calibration_of(predictor: Predictor, rows: pa.Table) -> Calibration:
+    """Calibration fitted on a manifest's rows; those without exact age or gender are left out."""
+    raw = predict_rows(predictor, rows)
+    low, high = (np.asarray(rows[name], np.float32) for name in ("age_min", "age_max"))
+    exact = low == high
+    genders = np.array(rows["gender"].to_pylist(), object)
+    known = genders != None  # noqa: E711
+    if not exact.any() or not known.any():
+        raise UsageError("the validation split needs pictures with an exact age and a gender")
+    return Calibration(
+        COVERAGE,
+        conformal_margin(raw.distribution[exact], low[exact]),
+        fit_temperature(raw.gender[known], genders[known] == "female"),
+    )
+
+
+def export(run_folder: Path, recipe_path: Path, manifests: list[Path], output: Path) -> Bundle:
+    """Write the bundle of a run's best weights."""
+    recipe, run = read_recipe(recipe_path), Run(run_folder)
+    if not run.best.exists():
+        raise UsageError(f"{run.best}: no trained weights; run train.fit first")
+    network = build_network(recipe.architecture)
+    network.load_weights(run.best)
+    best = run.at["best"]
+    spec = {
+        "description": "Age and gender of an aligned face; VGG16 trunk, two heads",
+        "input_size": recipe.phases[best["phase"]].size,
+        "input": "RGB uint8, 0 to 255; the network subtracts the ImageNet means",
+        "architecture": recipe.architecture.to_dict(),
+        "template": {"chip_side": CHIP_SIDE, "landmarks": TEMPLATE.tolist()},
+        "outputs": {"age": "years", "gender": "probability of female"},
+        "training": {
+            "recipe": recipe_path.name,
+            "validation_age_mae": round(best["val_age_mae"], 4),
+            "hours": round(run.at["seconds"] / 3600, 3),
+        },
+    }
+    weights = network_weights(network, "float16")
+    plain = {"coverage": COVERAGE, "age_margin": 0.0, "gender_temperature": 1.0}
+    bundle = save_bundle(output, KIND, weights, {**spec, "calibration": plain})
+    rows = read_manifests(manifests, "validation")
+    fitted = calibration_of(Predictor(bundle, choose_compute()), rows)
+    calibration = {
+        "coverage": fitted.coverage,
+        "age_margin": round(fitted.age_margin, 4),
+        "gender_temperature": round(fitted.gender_temperature, 4),
+    }
+    return save_bundle(output, KIND, weights, {**spec, "calibration": calibration})
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Make a bundle of a finished run.")
+    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, action="append", required=True)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the bundle's folder")
+    arguments = parser.parse_args()
+    try:
+        bundle = export(arguments.run, arguments.recipe, arguments.manifest, arguments.output)
+    except BatchageError as error:
+        sys.exit(f"export: {error}")
+    megabytes = sum(f.stat().st_size for f in bundle.path.iterdir()) / 1e6
+    print(f"{bundle.model_id}: {megabytes:.1f} MB, calibration {bundle.spec['calibration']}")
+
+
+if __name__ == "__main__":
+    main()
