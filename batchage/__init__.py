@@ -12,8 +12,8 @@ from batchage.errors import BatchageError, BundleError, DecodeError, OutputError
 if TYPE_CHECKING:
     from batchage.api import ScanResult, records, scan
     from batchage.config import DetectorSettings, ScanConfig
-    from batchage.walk import ScanFilter
     from batchage.version import __version__
+    from batchage.walk import ScanFilter
 
 __all__ = [
     "BatchageError",

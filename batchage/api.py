@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from batchage.config import ScanConfig
 from batchage.pipeline import Pipeline
-from batchage.walk import iter_images
 from batchage.types import ImageRecord, ImageRef
 from batchage.version import __version__
+from batchage.walk import iter_images
 from batchage.write import ResultWriter
 from batchage.write.schema import faces_batch, images_batch
 
@@ -95,7 +95,7 @@ def records(
         None if to_stdout else config.output,
         metadata,
         pipeline.predictor.model_id,
-        stream=sys.stdout if to_stdout else None,
+        stream=sys.stdout.buffer if to_stdout else None,
     ) as writer:
         for record in pipeline.run(refs):
             writer.write(record)

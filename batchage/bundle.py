@@ -157,7 +157,9 @@ def assign_weights(network: Any, bundle: Bundle) -> None:
     try:
         with h5py.File(bundle.path / WEIGHTS_FILE, "r") as file:
             stored: list[str] = []
-            file.visititems(lambda name, item: stored.append(name) if hasattr(item, "dtype") else None)
+            file.visititems(
+                lambda name, item: stored.append(name) if hasattr(item, "dtype") else None
+            )
             for variable in network.weights:
                 variable.assign(np.asarray(file[variable.path], np.float32))
     except (OSError, KeyError, ValueError) as error:

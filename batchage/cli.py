@@ -52,24 +52,22 @@ def _errors_to_exit_codes() -> Iterator[None]:
         _fail("interrupted; nothing was written", EXIT_INTERRUPTED)
 
 
-@contextmanager
-def _quiet_tensorflow() -> Iterator[None]:
-    """Keep TensorFlow's start-up chatter, which C++ code writes to standard error, from the user."""
+def _load_tensorflow() -> None:
+    """Import TensorFlow and let it look at the devices, without what C++ code says of that."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GLOG_minloglevel", "3")
     sys.stderr.flush()
     saved = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
-        os.dup2(nowhere.fileno(), 2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
     try:
         import tensorflow as tf
 
-        tf.config.list_physical_devices()
         tf.get_logger().setLevel("ERROR")
-        tf.constant(0)
+        tf.zeros(())
     finally:
         os.dup2(saved, 2)
         os.close(saved)
+        os.close(nowhere)
 
 
 def _set_up_logging(verbose: bool, quiet: bool, log_file: Path | None) -> None:
@@ -122,24 +120,36 @@ def scan(
     ] = None,
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help="Table to write: .parquet, .csv, .jsonl; - for CSV on standard output."),
+        typer.Option(
+            "-o",
+            "--output",
+            help="Table to write: .parquet, .csv, .jsonl; - for CSV on standard output.",
+        ),
     ] = Path("results.parquet"),
     thumbnails: Annotated[
         Path | None, typer.Option(help="Folder for annotated thumbnails.")
     ] = None,
     crops: Annotated[Path | None, typer.Option(help="Folder for the aligned crops.")] = None,
     files_from: Annotated[
-        Path | None, typer.Option(help="File with one path a line, or NUL-separated; - for standard input.")
+        Path | None,
+        typer.Option(help="File with one path a line, or NUL-separated; - for standard input."),
     ] = None,
     recursive: Annotated[bool, typer.Option(help="Look into folders inside folders.")] = True,
-    include: Annotated[list[str] | None, typer.Option(help="Only files matching this glob.")] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(help="Only files matching this glob.")
+    ] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="No files matching this glob.")] = None,
-    hidden: Annotated[bool, typer.Option("--hidden", help="Also files and folders whose names start with a dot.")] = False,
+    hidden: Annotated[
+        bool, typer.Option("--hidden", help="Also files and folders whose names start with a dot.")
+    ] = False,
     detector: Annotated[
         str, typer.Option(help="retinaface-mobilenet025 or retinaface-resnet50.")
     ] = DEFAULTS.detector,
     detect_size: Annotated[
-        int, typer.Option(help="Longest side in pixels of what the detector sees; larger finds smaller faces.")
+        int,
+        typer.Option(
+            help="Longest side in pixels of what the detector sees; larger finds smaller faces."
+        ),
     ] = DEFAULTS.detection.detect_size,
     min_score: Annotated[
         float, typer.Option(help="Leave out faces with a lower detection score, 0 to 1.")
@@ -159,7 +169,9 @@ def scan(
         int, typer.Option(help="Photos with more pixels are not decoded.")
     ] = DEFAULTS.max_pixels,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="A line for every file.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="A line for every file.")
+    ] = False,
     log_file: Annotated[Path | None, typer.Option(help="Write the log here too.")] = None,
 ) -> None:
     """Scan photos and write one row a face, and one row a file.
@@ -188,17 +200,17 @@ def scan(
 
 def _run(config: ScanConfig, inputs: list[Path], files_from: Path | None, quiet: bool) -> int:
     """Scan with progress and summary; the number of files that could not be read."""
-    from batchage.write.base import writer_for
+    from batchage.write.base import check_suffix
 
     started = time.perf_counter()
     refs = _refs(inputs, files_from, config.filter)
     if str(config.output) != "-":
-        writer_for(config.output)
-    with _quiet_tensorflow():
-        from batchage.api import records
+        check_suffix(config.output)
+    _load_tensorflow()
     from rich.console import Console
     from tqdm import tqdm
 
+    from batchage.api import records
     from batchage.summary import Tally, show
     from batchage.write import output_paths
 
@@ -233,9 +245,9 @@ def _run(config: ScanConfig, inputs: list[Path], files_from: Path | None, quiet:
 def info() -> None:
     """Show version, devices, the precision chosen and why, and the bundles with their hashes."""
     with _errors_to_exit_codes():
-        with _quiet_tensorflow():
-            import keras
-            import tensorflow as tf
+        _load_tensorflow()
+        import keras
+        import tensorflow as tf
         from rich.console import Console
         from rich.table import Table
 

@@ -27,9 +27,7 @@ from batchage.config import MAX_PIXELS
 from batchage.errors import DecodeError, TooLargeError
 from batchage.types import DecodedImage, ImageArray
 
-NOT_A_PICTURE = (
-    "not a picture in a known format (JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF)"
-)
+NOT_A_PICTURE = "not a picture in a known format (JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF)"
 _PREFIX_BYTES = 16
 _JPEG_END = b"\xff\xd9"
 # AVIF before HEIF: both claim the container brand mif1, and only AVIF's opener looks at the codec.

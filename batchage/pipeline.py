@@ -173,7 +173,9 @@ class Pipeline:
 
     def _finish(self, photo: _Photo) -> ImageRecord:
         record, found = photo.record, photo.found
-        for index, (crop, prediction) in enumerate(zip(photo.crops, photo.predictions, strict=True)):
+        for index, (crop, prediction) in enumerate(
+            zip(photo.crops, photo.predictions, strict=True)
+        ):
             name = self._crops.write(record.ref, index, crop.pixels) if self._crops else None
             record.faces.append(
                 FaceRecord(

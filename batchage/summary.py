@@ -66,7 +66,9 @@ def show(console: Console, tally: Tally, seconds: float, places: dict[str, Path]
     rate = tally.files / seconds if seconds else 0.0
     table.add_row("photos", f"{tally.files:,}  ({rate:.1f} a second, {seconds:.1f} s in all)")
     without = tally.statuses[Status.NO_FACE]
-    table.add_row("faces", f"{tally.faces:,}" + (f"  ({without:,} photos without)" if without else ""))
+    table.add_row(
+        "faces", f"{tally.faces:,}" + (f"  ({without:,} photos without)" if without else "")
+    )
     if truncated := tally.statuses[Status.TRUNCATED]:
         table.add_row("truncated", f"{truncated:,}  (the visible part was used)")
     reasons = ", ".join(f"{s} {n:,}" for s, n in sorted(tally.statuses.items()) if s.is_error)

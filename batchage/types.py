@@ -87,7 +87,7 @@ class DecodedImage:
     @property
     def scale(self) -> float:
         """Decoded pixels per full-size pixel, along the width (1.0 for a full decode)."""
-        return self.pixels.shape[1] / self.width
+        return float(self.pixels.shape[1] / self.width)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

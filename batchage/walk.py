@@ -21,11 +21,50 @@ from batchage.errors import UsageError
 from batchage.types import ImageRef
 
 IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .dib .gif .heic .heif .hif .avif".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".avif",
+    ]
 )
 RAW_SUFFIXES = frozenset(
-    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf"
-    " .rw2 .rwl .sr2 .srf .srw".split()
+    [
+        ".3fr",
+        ".arw",
+        ".cr2",
+        ".cr3",
+        ".crw",
+        ".dcr",
+        ".dng",
+        ".erf",
+        ".iiq",
+        ".kdc",
+        ".mef",
+        ".mos",
+        ".mrw",
+        ".nef",
+        ".nrw",
+        ".orf",
+        ".pef",
+        ".raf",
+        ".rw2",
+        ".rwl",
+        ".sr2",
+        ".srf",
+        ".srw",
+    ]
 )
 RAW_ERROR = "camera raw is not supported; convert it to JPEG or TIFF"
 _MAGIC = re.compile(
@@ -288,7 +327,9 @@ def _ref_maker(
     """Builds the refs of one root; its text is made once and shared by all of them."""
     shown_root = _unicode(Path(root).as_posix())
 
-    def make(path: str, relative: str, status: os.stat_result | None, error: str | None) -> ImageRef:
+    def make(
+        path: str, relative: str, status: os.stat_result | None, error: str | None
+    ) -> ImageRef:
         return ImageRef(
             path=Path(path),
             root=shown_root,

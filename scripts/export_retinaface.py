@@ -38,8 +38,18 @@ FPN = {
     "fpn_smooth_1": "ConvBN_3",
     "fpn_smooth_0": "ConvBN_4",
 }
-SSH = {"3x3": "ConvBN", "5x5_1": "ConvBN_1", "5x5_2": "ConvBN_2", "7x7_2": "ConvBN_3", "7x7_3": "ConvBN_4"}
-HEADS = {"box_head": ("BboxHead", 0), "landmark_head": ("LandmarkHead", 3), "class_head": ("ClassHead", 6)}
+SSH = {
+    "3x3": "ConvBN",
+    "5x5_1": "ConvBN_1",
+    "5x5_2": "ConvBN_2",
+    "7x7_2": "ConvBN_3",
+    "7x7_3": "ConvBN_4",
+}
+HEADS = {
+    "box_head": ("BboxHead", 0),
+    "landmark_head": ("LandmarkHead", 3),
+    "class_head": ("ClassHead", 6),
+}
 
 
 def original_layer(layer: str) -> str:

@@ -93,7 +93,9 @@ def test_minimal_size_and_score_are_kept():
 
 def test_suppression_keeps_the_best_of_overlapping_faces():
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40]], np.float32)
-    found = Detections(boxes, np.zeros((3, 5, 2), np.float32), np.array([0.6, 0.9, 0.7], np.float32))
+    found = Detections(
+        boxes, np.zeros((3, 5, 2), np.float32), np.array([0.6, 0.9, 0.7], np.float32)
+    )
     kept = suppress(found)
     assert kept.scores.tolist() == pytest.approx([0.9, 0.7])
 

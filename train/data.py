@@ -49,7 +49,9 @@ class Augmentation:
     erase: float = 0.2
 
 
-def jitter(similarity: Similarity, size: int, how: Augmentation, rng: np.random.Generator) -> Similarity:
+def jitter(
+    similarity: Similarity, size: int, how: Augmentation, rng: np.random.Generator
+) -> Similarity:
     """The similarity with a random turn, zoom, shift and flip about the crop's middle."""
     angle = math.radians(rng.uniform(-how.rotation, how.rotation))
     scale = math.exp(rng.uniform(-how.zoom, how.zoom))

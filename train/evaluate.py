@@ -141,10 +141,12 @@ def metrics(outcome: Outcome) -> dict[str, Any]:
         "ages 21 to 60": (outcome.age_min >= 21) & (outcome.age_max <= 60),
     }
     decades = {
-        f"{d}–{d + 9}": (outcome.age_min >= d) & (outcome.age_min < d + 10) for d in range(0, 120, 10)
+        f"{d}–{d + 9}": (outcome.age_min >= d) & (outcome.age_min < d + 10)
+        for d in range(0, 120, 10)
     }
     groups = {
-        f"{race}, {'female' if female else 'male'}": (outcome.race == race) & (outcome.female == female)
+        f"{race}, {'female' if female else 'male'}": (outcome.race == race)
+        & (outcome.female == female)
         for race in sorted({r for r in outcome.race if r})
         for female in (False, True)
     }
@@ -185,7 +187,9 @@ def plot(outcome: Outcome, folder: Path) -> None:
     axes.bar(list(decades), [d["age_mae"] for d in decades.values()], color="#0072B2")
     for i, d in enumerate(decades.values()):
         axes.text(i, d["age_mae"], f"{d['faces']}", ha="center", va="bottom", fontsize=8)
-    axes.set(xlabel="labelled age (years); number of faces on top", ylabel="mean absolute error (years)")
+    axes.set(
+        xlabel="labelled age (years); number of faces on top", ylabel="mean absolute error (years)"
+    )
     figure.savefig(folder / "age_error_by_decade.png", dpi=100)
     plt.close(figure)
 
@@ -202,7 +206,9 @@ def _rows(table: dict[str, dict[str, float]]) -> str:
 def model_card(bundle: Bundle, result: dict[str, Any]) -> str:
     """The model card in Markdown, generated from the evaluation."""
     spec = bundle.spec
-    everyone = {"all": {k: result[k] for k in ("faces", "age_mae", "gender_accuracy", "interval_coverage")}}
+    everyone = {
+        "all": {k: result[k] for k in ("faces", "age_mae", "gender_accuracy", "interval_coverage")}
+    }
     return f"""# {bundle.name}
 
 {spec["description"]}. Input {spec["input_size"]}×{spec["input_size"]} px, aligned by five landmarks.

@@ -12,7 +12,14 @@ from batchage.errors import UsageError
 
 UTKFACE_NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_\d+.*\.jpe?g", re.IGNORECASE)
 UTKFACE_RACES = ("White", "Black", "Asian", "Indian", "Other")
-GENDERS = {"0": "male", "1": "female", "male": "male", "female": "female", "m": "male", "f": "female"}
+GENDERS = {
+    "0": "male",
+    "1": "female",
+    "male": "male",
+    "female": "female",
+    "m": "male",
+    "f": "female",
+}
 OLDEST = 116
 
 
@@ -45,9 +52,7 @@ def read_utkface(folder: Path) -> list[Label]:
     for path in sorted(folder.rglob("*.jp*g")):
         if match := UTKFACE_NAME.fullmatch(path.name):
             age = float(match[1])
-            labels.append(
-                Label(path, age, age, GENDERS[match[2]], UTKFACE_RACES[int(match[3])])
-            )
+            labels.append(Label(path, age, age, GENDERS[match[2]], UTKFACE_RACES[int(match[3])]))
     if not labels:
         raise UsageError(f"{folder}: no file is named AGE_GENDER_RACE_TIMESTAMP….jpg; give --csv")
     return labels
@@ -77,7 +82,11 @@ def _parse_row(row: dict[str, str | None], folder: Path) -> Label:
     if text and text not in GENDERS:
         raise ValueError(f"gender {text!r}")
     return Label(
-        folder / str(row["path"]), low, high, GENDERS.get(text), (row.get("race") or "").strip() or None
+        folder / str(row["path"]),
+        low,
+        high,
+        GENDERS.get(text),
+        (row.get("race") or "").strip() or None,
     )
 
 

@@ -23,8 +23,8 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from batchage.align import whole_picture
-from batchage.decode import decode
 from batchage.config import DEFAULT_DETECTOR, DetectorSettings
+from batchage.decode import decode
 from batchage.detect import Detector, create_detector
 from batchage.errors import BatchageError, DecodeError
 from batchage.types import Detections, ImageArray
@@ -134,7 +134,9 @@ def summarise(table: pa.Table) -> None:
         inside = [f for s, f in zip(splits, framings, strict=True) if s == split]
         print(f"{split:<12}{len(inside):>10}{inside.count('whole_picture'):>15}")
     sizes = np.bincount(np.asarray(table["group"]))
-    print(f"{int((sizes > 1).sum())} groups of near-duplicates with {int(sizes[sizes > 1].sum())} pictures")
+    print(
+        f"{int((sizes > 1).sum())} groups of near-duplicates with {int(sizes[sizes > 1].sum())} pictures"
+    )
 
 
 def main() -> None:

@@ -38,9 +38,7 @@ def build_network() -> Any:
     from keras import layers
 
     def conv_bn(x: Any, filters: int, kernel: int, name: str, activate: bool = True) -> Any:
-        x = layers.Conv2D(
-            filters, kernel, padding="same", use_bias=False, name=f"{name}_conv"
-        )(x)
+        x = layers.Conv2D(filters, kernel, padding="same", use_bias=False, name=f"{name}_conv")(x)
         x = layers.BatchNormalization(epsilon=1.001e-5, name=f"{name}_bn")(x)
         return layers.LeakyReLU(0.1, name=f"{name}_relu")(x) if activate else x
 
@@ -244,7 +242,9 @@ class RetinaFace:
     def _decode(self, raw: dict[str, FloatArray], row: int, priors: FloatArray) -> Detections:
         scores = raw["scores"][row]
         keep = scores >= self.settings.min_score
-        found = decode(raw["boxes"][row][keep], raw["landmarks"][row][keep], scores[keep], priors[keep])
+        found = decode(
+            raw["boxes"][row][keep], raw["landmarks"][row][keep], scores[keep], priors[keep]
+        )
         return suppress(found)
 
     def _inside(self, found: Detections, image: ImageArray) -> Detections:

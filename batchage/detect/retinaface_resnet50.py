@@ -52,7 +52,9 @@ class RetinaFaceResNet50:
 
     def _one(self, image: ImageArray) -> Detections:
         # The package takes BGR, as OpenCV reads it.
-        answer = self._package.detect_faces(image[..., ::-1].copy(), threshold=self.settings.min_score)
+        answer = self._package.detect_faces(
+            image[..., ::-1].copy(), threshold=self.settings.min_score
+        )
         faces: list[Mapping[str, Any]] = list(answer.values()) if isinstance(answer, dict) else []
         if not faces:
             return Detections.empty()

@@ -114,4 +114,6 @@ def load_imagenet(network: Any, path: str | Path) -> None:
     trunk = network.get_layer("vgg16")
     for target, origin in zip(trunk.variables, source.variables, strict=True):
         value = ops.convert_to_tensor(origin)
-        target.assign(ops.flip(value, axis=2) if target.path.endswith("block1_conv1/kernel") else value)
+        target.assign(
+            ops.flip(value, axis=2) if target.path.endswith("block1_conv1/kernel") else value
+        )

@@ -69,9 +69,7 @@ def calibrate(raw: RawOutputs, calibration: Calibration) -> list[Prediction]:
     low = np.maximum(np.minimum(interval[:, 0] - calibration.age_margin, raw.age), 0)
     high = np.maximum(interval[:, 1] + calibration.age_margin, raw.age)
     female = scale_probability(raw.gender, calibration.gender_temperature)
-    return [
-        Prediction(*map(float, row)) for row in np.column_stack([raw.age, low, high, female])
-    ]
+    return [Prediction(*map(float, row)) for row in np.column_stack([raw.age, low, high, female])]
 
 
 class Predictor:
@@ -124,7 +122,9 @@ class Predictor:
             for start in range(0, len(crops), self.batch_size)
         ]
         if not parts:
-            return RawOutputs(np.zeros(0, np.float32), np.zeros((0, 101), np.float32), np.zeros(0, np.float32))
+            return RawOutputs(
+                np.zeros(0, np.float32), np.zeros((0, 101), np.float32), np.zeros(0, np.float32)
+            )
         age, mass, gender = (
             np.concatenate([part[name] for part in parts])
             for name in ("age", "age_distribution", "gender")

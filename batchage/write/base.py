@@ -1,0 +1,68 @@
+"""What a table writer is, and which suffix takes which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from batchage.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class TableWriter(Protocol):
+    """Streams the batches of one table into an open file."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append rows."""
+        ...
+
+    def close(self) -> None:
+        """Finish the file's content; the stream stays open."""
+        ...
+
+
+class TableFormat(Protocol):
+    """A format: one module."""
+
+    def open_writer(
+        self, stream: BinaryIO, schema: pa.Schema, metadata: Mapping[str, str]
+    ) -> TableWriter:
+        """A writer of a table with `schema` to `stream`."""
+        ...
+
+    def read(self, path: Path, schema: pa.Schema) -> pa.Table:
+        """The table in a file that a writer of this format made, in `schema`'s types."""
+        ...
+
+
+FORMATS = {
+    ".parquet": "batchage.write.parquet",
+    ".csv": "batchage.write.csv",
+    ".jsonl": "batchage.write.jsonl",
+}
+
+
+def check_suffix(path: Path) -> str:
+    """The suffix of `path`, if there is a format for it.
+
+    Raises:
+        UsageError: There is none.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise UsageError(f"{path}: unknown suffix; use {', '.join(FORMATS)}")
+    return suffix
+
+
+def table_format(path: Path) -> TableFormat:
+    """The format of `path`, by its suffix.
+
+    Raises:
+        UsageError: The suffix is unknown.
+    """
+    format_: TableFormat = import_module(FORMATS[check_suffix(path)]).FORMAT
+    return format_

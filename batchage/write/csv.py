@@ -1,0 +1,99 @@
+"""CSV: UTF-8, a header, RFC 4180 quoting, ISO 8601 times, empty cells for missing values.
+
+A text cell that a spreadsheet would run as a formula (it starts with =, +, -, @, a tab or a
+carriage return) gets an apostrophe in front; so does one that starts with an apostrophe, which
+makes `unescape_cell` the exact inverse. The run's metadata have no place in CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+RISKY = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+def escape_cell(text: str) -> str:
+    """The text of a cell, harmless to spreadsheets."""
+    return f"'{text}" if text.startswith(RISKY) else text
+
+
+def unescape_cell(text: str) -> str:
+    """The inverse of `escape_cell`."""
+    return text.removeprefix("'")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_dictionary(kind))
+
+
+def _cells(column: pa.Array) -> list[str | None]:
+    kind = column.type
+    if _is_text(kind):
+        return [None if v is None else escape_cell(v) for v in column.to_pylist()]
+    if pa.types.is_timestamp(kind):
+        return [None if v is None else v.isoformat() for v in column.to_pylist()]
+    cells: list[str | None] = pc.cast(column, pa.string()).to_pylist()
+    return cells
+
+
+class CsvWriter:
+    """Streams one table."""
+
+    def __init__(self, stream: BinaryIO, schema: pa.Schema) -> None:
+        """Write the header."""
+        self._text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
+        self._csv = csv.writer(self._text)
+        self._csv.writerow(schema.names)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append rows."""
+        self._csv.writerows(zip(*map(_cells, batch.columns), strict=True))
+
+    def close(self) -> None:
+        """Flush; the stream stays open."""
+        self._text.flush()
+        self._text.detach()
+
+
+class CsvFormat:
+    """See the module."""
+
+    def open_writer(
+        self, stream: BinaryIO, schema: pa.Schema, metadata: Mapping[str, str]
+    ) -> CsvWriter:
+        """A writer of a table with `schema` to `stream`."""
+        return CsvWriter(stream, schema)
+
+    def read(self, path: Path, schema: pa.Schema) -> pa.Table:
+        """The table in a file, unescaped, in `schema`'s types."""
+        plain = {f.name: pa.string() if _is_text(f.type) else f.type for f in schema}
+        table = pa_csv.read_csv(
+            path,
+            # One block: a quoted line break may lie anywhere.
+            read_options=pa_csv.ReadOptions(block_size=max(path.stat().st_size, 1)),
+            parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+            convert_options=pa_csv.ConvertOptions(
+                column_types=plain,
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+        columns = [
+            pa.array([None if v is None else unescape_cell(v) for v in column.to_pylist()])
+            if _is_text(field.type)
+            else column
+            for field, column in zip(schema, table.columns, strict=True)
+        ]
+        return pa.table(dict(zip(schema.names, columns, strict=True))).cast(schema)
+
+
+FORMAT = CsvFormat()

@@ -1,0 +1,141 @@
+"""The one schema of each table, the same in every format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from batchage.types import LANDMARK_NAMES, FaceRecord, ImageRecord
+
+TEXT = pa.string()
+WORD = pa.dictionary(pa.int32(), pa.string())
+
+
+def _field(name: str, kind: pa.DataType, description: str, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable, {"description": description})
+
+
+FACES = pa.schema(
+    [
+        _field("image_path", WORD, "path relative to root, POSIX form"),
+        _field("root", WORD, "folder that was scanned, absolute"),
+        _field("image_width", pa.int32(), "width of the upright photo in pixels"),
+        _field("image_height", pa.int32(), "height of the upright photo in pixels"),
+        _field("face_index", pa.int32(), "number of the face in its photo, best score first"),
+        _field("x1", pa.float32(), "left edge of the box in pixels of the upright photo"),
+        _field("y1", pa.float32(), "upper edge of the box in pixels of the upright photo"),
+        _field("x2", pa.float32(), "right edge of the box in pixels of the upright photo"),
+        _field("y2", pa.float32(), "lower edge of the box in pixels of the upright photo"),
+        _field("detection_score", pa.float32(), "detector's score, 0 to 1"),
+        *(
+            _field(f"{name}_{axis}", pa.float32(), f"{name.replace('_', ' ')}, {axis} in pixels")
+            for name in LANDMARK_NAMES
+            for axis in "xy"
+        ),
+        _field("age_years", pa.float32(), "estimated age in years"),
+        _field("age_low", pa.float32(), "lower end of the age interval in years", True),
+        _field("age_high", pa.float32(), "upper end of the age interval in years", True),
+        _field("gender", WORD, "male or female, as the training labels call it"),
+        _field("gender_prob_female", pa.float32(), "probability of female, 0 to 1"),
+        _field("face_size_px", pa.float32(), "square root of the box's area in pixels"),
+        _field("sharpness", pa.float32(), "variance of the crop's Laplacian; small is blurred"),
+        _field("yaw", pa.float32(), "left-right turn: 0 frontal, about -1 or 1 in profile"),
+        _field("thumbnail", TEXT, "file name in the thumbnails folder", True),
+        _field("crop", TEXT, "file name in the crops folder", True),
+        _field("model_id", WORD, "name and hash of the bundle that predicted"),
+    ]
+)
+
+IMAGES = pa.schema(
+    [
+        _field("image_path", TEXT, "path relative to root, POSIX form"),
+        _field("root", WORD, "folder that was scanned, absolute"),
+        _field("file_size", pa.int64(), "bytes", True),
+        _field("modified_at", pa.timestamp("us", "UTC"), "modification time of the file", True),
+        _field("content_hash", TEXT, "BLAKE2b-128 of the file's bytes", True),
+        _field("width", pa.int32(), "width of the upright photo in pixels", True),
+        _field("height", pa.int32(), "height of the upright photo in pixels", True),
+        _field("captured_at", pa.timestamp("us"), "EXIF capture time, local, without zone", True),
+        _field("status", WORD, "ok, no_face, truncated, unreadable, too_large or failed"),
+        _field("error", TEXT, "why the status is not ok", True),
+        _field("n_faces", pa.int32(), "faces found"),
+        _field("seconds", pa.float32(), "time spent on this file"),
+        _field("thumbnail", TEXT, "file name in the thumbnails folder", True),
+    ]
+)
+
+
+def _modified_at(seconds: float | None) -> datetime | None:
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _face_row(record: ImageRecord, face: FaceRecord, model_id: str) -> dict[str, Any]:
+    x1, y1, x2, y2 = map(float, face.box)
+    points = face.landmarks.ravel().tolist()
+    axes = [f"{name}_{axis}" for name in LANDMARK_NAMES for axis in "xy"]
+    predicted = face.prediction
+    return {
+        "image_path": record.ref.relative,
+        "root": record.ref.root,
+        "image_width": record.width,
+        "image_height": record.height,
+        "face_index": face.face_index,
+        "x1": x1,
+        "y1": y1,
+        "x2": x2,
+        "y2": y2,
+        "detection_score": face.score,
+        **dict(zip(axes, points, strict=True)),
+        "age_years": predicted.age_years,
+        "age_low": _finite(predicted.age_low),
+        "age_high": _finite(predicted.age_high),
+        "gender": predicted.gender,
+        "gender_prob_female": predicted.prob_female,
+        "face_size_px": float(np.sqrt(max(x2 - x1, 0) * max(y2 - y1, 0))),
+        "sharpness": face.sharpness,
+        "yaw": face.yaw,
+        "thumbnail": record.thumbnail,
+        "crop": face.crop,
+        "model_id": model_id,
+    }
+
+
+def _image_row(record: ImageRecord) -> dict[str, Any]:
+    return {
+        "image_path": record.ref.relative,
+        "root": record.ref.root,
+        "file_size": record.ref.size,
+        "modified_at": _modified_at(record.ref.mtime),
+        "content_hash": record.content_hash,
+        "width": record.width,
+        "height": record.height,
+        "captured_at": record.captured_at,
+        "status": str(record.status),
+        "error": record.error,
+        "n_faces": len(record.faces),
+        "seconds": record.seconds,
+        "thumbnail": record.thumbnail,
+    }
+
+
+def faces_batch(records: Sequence[ImageRecord], model_id: str) -> pa.RecordBatch:
+    """The faces of `records` as rows of `FACES`."""
+    rows = [_face_row(record, face, model_id) for record in records for face in record.faces]
+    return pa.RecordBatch.from_pylist(rows, schema=FACES)
+
+
+def images_batch(records: Sequence[ImageRecord]) -> pa.RecordBatch:
+    """`records` as rows of `IMAGES`."""
+    return pa.RecordBatch.from_pylist([_image_row(record) for record in records], schema=IMAGES)

@@ -1,0 +1,236 @@
+"""The command as a user runs it, with the shipped bundle; and the Python API."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import batchage
+from batchage.config import ScanConfig
+from batchage.write import read_table
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTOS = ROOT / "examples" / "photos"
+
+
+def run(*arguments, cwd=None, stdin=None):
+    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "batchage", *map(str, arguments)],
+        capture_output=True,
+        cwd=cwd or ROOT,
+        input=stdin,
+        env=environment,
+        timeout=300,
+        check=False,
+    )
+
+
+def one_sentence(result):
+    lines = result.stderr.decode().strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("batchage: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory):
+    """One scan of the example photos and a set of broken files."""
+    folder = tmp_path_factory.mktemp("scan")
+    bad = folder / "bad"
+    bad.mkdir()
+    (bad / "empty.jpg").write_bytes(b"")
+    (bad / "text.jpg").write_text("not a picture")
+    whole = next(PHOTOS.rglob("*.jpg")).read_bytes()
+    (bad / "cut.jpg").write_bytes(whole[: len(whole) * 3 // 4])
+    (bad / "=cmd|' quoted, name.jpg").write_bytes(b"\xff\xd8\xff")
+    Image.new("1", (20_000, 20_000)).save(bad / "huge.png")
+    result = run(
+        "scan", PHOTOS, bad, "-o", folder / "out" / "results.parquet", "--max-pixels", 100_000_000,
+        "--thumbnails", folder / "thumbs", "--crops", folder / "crops",
+        "--log-file", folder / "scan.log",
+    )  # fmt: skip
+    return folder, result
+
+
+def test_scan_of_photos_and_broken_files_ends_with_3(scanned):
+    folder, result = scanned
+    assert result.returncode == 3, result.stderr.decode()
+    assert result.stdout == b""
+    images = read_table(folder / "out" / "results.images.parquet").to_pylist()
+    status = {Path(row["image_path"]).name: row["status"] for row in images}
+    assert status["empty.jpg"] == status["text.jpg"] == "unreadable"
+    assert status["=cmd|' quoted, name.jpg"] == "unreadable"
+    assert status["huge.png"] == "too_large"
+    assert status["cut.jpg"] == "truncated"
+    assert all(row["error"] for row in images if row["status"] not in ("ok", "no_face"))
+    photos = [p for p in PHOTOS.rglob("*") if p.is_file() and p.suffix != ".md"]
+    assert len(images) == len(photos) + 5
+
+
+def test_scan_finds_the_people_it_should(scanned):
+    folder, _ = scanned
+    faces = read_table(folder / "out" / "results.parquet").to_pandas()
+    collins = faces[faces.image_path.str.contains("portraits/collins")]
+    hopper = faces[faces.image_path.str.contains("portraits/hopper")]
+    assert len(collins) == len(hopper) == 3
+    # Eileen Collins was about 40 in her portrait, Grace Hopper 77.
+    assert (collins.gender == "female").all()
+    assert collins.age_years.between(25, 55).all()
+    assert hopper.age_years.min() > collins.age_years.max() + 10
+    assert faces.image_path.str.contains("groups/contact-sheet").sum() == 11
+    assert (faces.age_low <= faces.age_years).all()
+    assert (faces.age_years <= faces.age_high).all()
+    assert not faces.image_path.str.contains("no-people").any()
+
+
+def test_boxes_lie_inside_the_upright_photo(scanned):
+    folder, _ = scanned
+    faces = read_table(folder / "out" / "results.parquet").to_pandas()
+    assert (faces.x1 >= 0).all()
+    assert (faces.x2 <= faces.image_width).all()
+    assert (faces.y2 <= faces.image_height).all()
+
+
+def test_thumbnails_and_crops_are_where_the_table_says(scanned):
+    folder, _ = scanned
+    faces = read_table(folder / "out" / "results.parquet").to_pylist()
+    assert {row["thumbnail"] for row in faces} == {p.name for p in (folder / "thumbs").iterdir()}
+    assert sorted(row["crop"] for row in faces) == sorted(
+        p.name for p in (folder / "crops").iterdir()
+    )
+
+
+def test_metadata_of_the_run_is_in_the_footer(scanned):
+    folder, _ = scanned
+    footer = pq.read_schema(folder / "out" / "results.parquet").metadata
+    assert footer[b"batchage.model_id"].startswith(b"vgg16-utkface@")
+    assert json.loads(footer[b"batchage.settings"])["detect_size"] == 640
+
+
+def test_summary_and_log_tell_what_happened(scanned):
+    folder, result = scanned
+    shown = result.stderr.decode()
+    for text in ("photos", "faces", "could not be read", "gender", "results.parquet"):
+        assert text in shown
+    assert "Traceback" not in shown
+    assert "oneDNN" not in shown
+    assert "empty.jpg: unreadable: " in (folder / "scan.log").read_text()
+
+
+def test_python_gives_the_same_rows(scanned):
+    folder, _ = scanned
+    result = batchage.scan(PHOTOS)
+    written = read_table(folder / "out" / "results.parquet").to_pandas()
+    written = written[written.root == str(PHOTOS)]
+    assert list(result.faces.columns) == list(written.columns)
+    assert list(result.faces.image_path) == list(written.image_path)
+    # Batches are cut elsewhere, and bfloat16 sums depend on that.
+    assert np.allclose(result.faces.age_years, written.age_years, atol=0.5)
+    assert len(result.images) == len({*result.images.image_path})
+
+
+def test_csv_on_standard_output_and_a_list_on_standard_input():
+    portrait = next((PHOTOS / "portraits").glob("*.jpg"))
+    result = run("scan", "-", "-o", "-", "-q", stdin=os.fsencode(portrait) + b"\nmissing.jpg\n")
+    assert result.returncode == 3
+    header, *rows = result.stdout.decode().strip().splitlines()
+    assert header.startswith("image_path,root,")
+    assert len(rows) == 1
+    assert b"missing.jpg" not in result.stdout
+
+
+def test_empty_folder_gives_empty_tables(tmp_path):
+    (tmp_path / "photos").mkdir()
+    result = run("scan", "photos", "-o", "results.csv", cwd=tmp_path)
+    assert result.returncode == 0
+    assert b"no photos were found" in result.stderr
+    assert read_table(tmp_path / "results.csv").num_rows == 0
+
+
+def test_missing_path_is_usage(tmp_path):
+    result = run("scan", "nowhere", "-o", tmp_path / "r.parquet")
+    assert result.returncode == 2
+    assert "nowhere" in one_sentence(result)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["-o", "results.xlsx"], ".parquet"),
+        (["--device", "tpu"], "auto"),
+        (["--precision", "int4"], "bfloat16"),
+        (["--detector", "haar"], "retinaface"),
+        (["--detect-size", "7"], "64"),
+        (["--batch-size", "0"], "batch size"),
+        (["--files-from", "nolist.txt"], "nolist.txt"),
+    ],
+)
+def test_wrong_options_are_usage(tmp_path, arguments, word):
+    result = run("scan", PHOTOS, *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert word in one_sentence(result)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_to_scan_is_usage(tmp_path):
+    result = run("scan", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "--files-from" in one_sentence(result)
+
+
+def test_broken_bundle_fails(tmp_path):
+    (tmp_path / "model").mkdir()
+    result = run("scan", PHOTOS, "--model", tmp_path / "model", "-o", tmp_path / "r.parquet")
+    assert result.returncode == 1
+    assert "model.json" in one_sentence(result)
+
+
+def test_output_that_cannot_be_written_fails(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = run("scan", PHOTOS, "-o", tmp_path / "file" / "r.parquet")
+    assert result.returncode == 1
+    assert "r.parquet" in one_sentence(result) or "file" in one_sentence(result)
+
+
+def test_help_needs_no_tensorflow():
+    code = "import sys, batchage.cli; sys.exit('tensorflow' in sys.modules or 'cv2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    result = run("scan", "--help")
+    assert result.returncode == 0
+    assert b"--thumbnails" in result.stdout
+
+
+def test_info_shows_precision_and_verified_bundles():
+    result = run("info")
+    shown = result.stdout.decode()
+    assert result.returncode == 0
+    assert result.stderr == b""
+    assert "vgg16-utkface" in shown
+    assert "sha256" in shown
+    assert "damaged" not in shown
+    assert "cpu in " in shown
+
+
+def test_readme_documents_every_option():
+    import typer.main
+
+    from batchage.cli import app
+
+    command = typer.main.get_command(app).commands["scan"]
+    readme = (ROOT / "README.md").read_text()
+    for parameter in command.params:
+        for option in parameter.opts:
+            if option.startswith("--"):
+                assert option in readme, option
+
+
+def test_config_refuses_nonsense():
+    with pytest.raises(batchage.UsageError):
+        ScanConfig(max_pixels=0)
