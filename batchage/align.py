@@ -70,7 +70,7 @@ def estimate_similarity(
 
 
 def whole_picture(width: int, height: int) -> FloatArray:
-    """Landmarks `(5, 2)` as if the picture were itself a chip; for labelled crops without a face found."""
+    """Landmarks `(5, 2)` as if the picture were itself a chip: for crops where no face is found."""
     side = max(width, height)
     offset = np.array([(width - side) / 2, (height - side) / 2], np.float32)
     return TEMPLATE * np.float32(side / CHIP_SIDE) + offset
@@ -94,12 +94,15 @@ def warp(image: ImageArray, similarity: Similarity, size: int) -> ImageArray:
         part_w, part_h = (x2 - x1) // factor, (y2 - y1) // factor
         if part_w >= 1 and part_h >= 1:
             part = image[y1 : y1 + part_h * factor, x1 : x1 + part_w * factor]
-            image = cv2.resize(part, (part_w, part_h), interpolation=cv2.INTER_AREA)
+            image = np.asarray(
+                cv2.resize(part, (part_w, part_h), interpolation=cv2.INTER_AREA), np.uint8
+            )
             # Pixel k of the part covers pixels factor*k … factor*k + factor-1 of the picture.
             shift = np.array([x1, y1]) + (factor - 1) / 2
             matrix[:, 2] += matrix[:, :2] @ shift
             matrix[:, :2] *= factor
-    return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
+    crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
+    return np.asarray(crop, np.uint8)
 
 
 def yaw(landmarks: FloatArray) -> float:

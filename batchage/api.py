@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PathLike = str | os.PathLike[str]
+PATH_SETTINGS = {"output", "thumbnails", "crops"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,10 +123,9 @@ def scan(*inputs: PathLike, config: ScanConfig | None = None, **settings: Any) -
     Raises:
         BatchageError: The scan can't be carried out; a bad file is a row instead.
     """
+    for name in PATH_SETTINGS & settings.keys():
+        settings[name] = None if settings[name] is None else Path(settings[name])
     chosen = replace(config or ScanConfig(), **settings)
-    for name in ("output", "thumbnails", "crops"):
-        if (value := getattr(chosen, name)) is not None:
-            chosen = replace(chosen, **{name: Path(value)})
     model_ids: list[str] = []
     found = list(
         records(

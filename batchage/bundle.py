@@ -106,7 +106,7 @@ def load_bundle(name_or_path: str | Path, kind: str) -> Bundle:
 
 
 def describe(path: Path) -> str:
-    """One line about a bundle, verified: its kind and its weights' hash, or what is wrong with it."""
+    """One line about a bundle, verified: its kind and hash, or what is wrong with it."""
     try:
         kind = json.loads((path / SPEC_FILE).read_text(encoding="utf-8"))["kind"]
         bundle = load_bundle(path, kind)

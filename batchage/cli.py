@@ -204,7 +204,7 @@ def _run(config: ScanConfig, inputs: list[Path], files_from: Path | None, quiet:
 
     started = time.perf_counter()
     refs = _refs(inputs, files_from, config.filter)
-    if str(config.output) != "-":
+    if config.output and str(config.output) != "-":
         check_suffix(config.output)
     _load_tensorflow()
     from rich.console import Console

@@ -2,7 +2,7 @@
 
     BatchageError
     ├── UsageError        the call or the command line can't be carried out as given
-    │   └── MissingExtra  an optional package is needed; the message has the install line
+    │   └── MissingExtraError  an optional package is needed; the message has the install line
     ├── BundleError       a model bundle is missing, damaged or doesn't fit
     ├── DecodeError       one file can't be turned into pixels (becomes a row, never ends a scan)
     │   └── TooLargeError the picture has more pixels than allowed
@@ -24,7 +24,7 @@ class UsageError(BatchageError):
     exit_code = 2
 
 
-class MissingExtra(UsageError):
+class MissingExtraError(UsageError):
     """An optional package is needed."""
 
 

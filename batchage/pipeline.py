@@ -143,8 +143,8 @@ class Pipeline:
             ]
             photo.found = faces.transformed(1 / photo.image.scale)
             # Photos wait here until their batch is full: keep no more pixels than are needed.
-            wanted = self._thumbnails is not None and len(faces)
-            photo.image = self._thumbnails.reduced(photo.image) if wanted else None
+            thumbnails = self._thumbnails if len(faces) else None
+            photo.image = thumbnails.reduced(photo.image) if thumbnails else None
         for photo in readable:
             photo.record.seconds += (time.perf_counter() - started) / len(readable)
 

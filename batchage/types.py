@@ -43,13 +43,13 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """A file that a scan looks at.
+    r"""A file that a scan looks at.
 
     Attributes:
         path: Where to open it.
         root: The argument it was found under, as an absolute POSIX path.
         relative: Path relative to `root`, POSIX form, valid Unicode (bytes of a name that are not
-            UTF-8 are written as `\\xNN`).
+            UTF-8 are written as `\xNN`).
         size: Bytes, or None where the file could not be examined.
         mtime: Modification time in seconds since the epoch, or None.
         error: Why it can't be opened, if that is known already (an unreadable folder, a missing

@@ -78,7 +78,7 @@ def original_constant(path: str) -> str:
 
 
 def original_detect(graph: Any, canvas: np.ndarray) -> np.ndarray:
-    """What the wheel's graph says of one RGB canvas: `(n, 15)` boxes, landmarks, score in pixels."""
+    """What the wheel's graph says of an RGB canvas: `(n, 15)` box, landmarks (pixels), score."""
 
     def load() -> None:
         tf.compat.v1.import_graph_def(graph, name="")

@@ -17,7 +17,7 @@ from batchage.detect.retinaface import (
     letterbox,
     suppress,
 )
-from batchage.errors import MissingExtra, UsageError
+from batchage.errors import MissingExtraError, UsageError
 from batchage.types import Detections
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,7 +116,7 @@ def test_unknown_detector_and_missing_extra_are_explained(monkeypatch):
     with pytest.raises(UsageError, match="retinaface-mobilenet025"):
         create_detector("viola-jones", DetectorSettings())
     monkeypatch.setitem(__import__("sys").modules, "retinaface", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'batchage\[resnet50\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'batchage\[resnet50\]'"):
         create_detector("retinaface-resnet50", DetectorSettings())
 
 

@@ -206,12 +206,13 @@ def _rows(table: dict[str, dict[str, float]]) -> str:
 def model_card(bundle: Bundle, result: dict[str, Any]) -> str:
     """The model card in Markdown, generated from the evaluation."""
     spec = bundle.spec
+    side, coverage = spec["input_size"], spec["calibration"]["coverage"]
     everyone = {
         "all": {k: result[k] for k in ("faces", "age_mae", "gender_accuracy", "interval_coverage")}
     }
     return f"""# {bundle.name}
 
-{spec["description"]}. Input {spec["input_size"]}×{spec["input_size"]} px, aligned by five landmarks.
+{spec["description"]}. Input {side}×{side} px, aligned by five landmarks.
 Weights SHA-256 `{bundle.sha256}`. Terms: see NOTICE.
 
 ## Test split
@@ -222,7 +223,7 @@ detected face are framed as a whole and counted. Near-duplicates never cross the
 {_rows({**everyone, **result["subsets"]})}
 
 Within 5 years: {result["age_within_5_years"]:.1%}. Mean bias {result["age_bias"]:+.2f} years.
-Mean width of the {spec["calibration"]["coverage"]:.0%} interval: {result["interval_mean_width"]:.1f} years.
+Mean width of the {coverage:.0%} interval: {result["interval_mean_width"]:.1f} years.
 Expected calibration error of the gender probability: {result["gender_calibration_error"]:.3f}.
 
 ![predicted against labelled age](age_scatter.png)

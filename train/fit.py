@@ -1,4 +1,4 @@
-"""Train the two-head VGG16 by a recipe.
+r"""Train the two-head VGG16 by a recipe.
 
     python -m train.fit train/recipes/utkface.toml --manifest runs/utkface.parquet \
         --weights imagenet -o runs/utkface
@@ -25,9 +25,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 from tqdm import tqdm
 
+from batchage.bundle import SPEC_FILE, assign_weights, load_bundle
 from batchage.errors import BatchageError, UsageError
 from batchage.predict.hardware import choose_compute
-from batchage.predict.network import Architecture, build_network, load_imagenet
+from batchage.predict.network import KIND, Architecture, build_network, load_imagenet
 from train.data import Augmentation, Faces, read_manifests
 from train.losses import age_distance, distribution_loss, gender_accuracy, gender_loss
 
@@ -252,7 +253,7 @@ def fit(recipe: Recipe, manifests: list[Path], weights: str, folder: Path) -> Ru
     Args:
         recipe: What to do.
         manifests: Files that `train.prepare` wrote.
-        weights: `imagenet`, the path of a VGG16 weights file, or of a `.weights.h5` of this network.
+        weights: `imagenet`, or the path of a VGG16 weights file or of a bundle's folder.
         folder: The run's folder.
     """
     run = Run(folder)
@@ -261,8 +262,8 @@ def fit(recipe: Recipe, manifests: list[Path], weights: str, folder: Path) -> Ru
     network = build_network(recipe.architecture)
     if run.at["phase"] or run.state():
         print(f"{folder}: going on with a run that was stopped", flush=True)
-    elif weights.endswith("best.weights.h5"):
-        network.load_weights(weights)
+    elif (Path(weights) / SPEC_FILE).is_file():
+        assign_weights(network, load_bundle(weights, KIND))
     else:
         load_imagenet(network, weights)
     training, validation = (read_manifests(manifests, s) for s in ("train", "validation"))
@@ -301,7 +302,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the two-head VGG16 by a recipe.")
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--manifest", type=Path, action="append", required=True)
-    parser.add_argument("--weights", default="imagenet", help="'imagenet' (downloads) or a file")
+    parser.add_argument(
+        "--weights",
+        default="imagenet",
+        help="'imagenet' (downloads), a VGG16 weights file, or a bundle's folder",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the run's folder")
     arguments = parser.parse_args()
     try:

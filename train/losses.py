@@ -12,7 +12,7 @@ TINY = 1e-7
 
 
 def age_distance(y_true: Any, y_pred: Any) -> Any:
-    """Years `(B,)` between the prediction `(B, 1)` and the range: the absolute error of an exact age."""
+    """Years `(B,)` from the prediction `(B, 1)` to the range: an exact age's absolute error."""
     low, high = y_true[:, 0], y_true[:, 1]
     age = y_pred[:, 0]
     return ops.maximum(low - age, 0.0) + ops.maximum(age - high, 0.0)

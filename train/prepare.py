@@ -43,7 +43,7 @@ def difference_hash(image: ImageArray) -> NDArray[np.uint64]:
 
 
 def duplicate_groups(hashes: NDArray[np.uint64], bits: int = DUPLICATE_BITS) -> NDArray[np.int32]:
-    """Group numbers `(n,)` of hashes `(n, 4)`: hashes within `bits` bits share a group, transitively."""
+    """Group numbers `(n,)` of hashes `(n, 4)`; chains of hashes within `bits` bits share one."""
     left, right = [], []
     for start in range(0, len(hashes), 256):
         block = hashes[start : start + 256, None]
@@ -134,9 +134,8 @@ def summarise(table: pa.Table) -> None:
         inside = [f for s, f in zip(splits, framings, strict=True) if s == split]
         print(f"{split:<12}{len(inside):>10}{inside.count('whole_picture'):>15}")
     sizes = np.bincount(np.asarray(table["group"]))
-    print(
-        f"{int((sizes > 1).sum())} groups of near-duplicates with {int(sizes[sizes > 1].sum())} pictures"
-    )
+    repeated = sizes[sizes > 1]
+    print(f"{len(repeated)} groups of near-duplicates with {int(repeated.sum())} pictures")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from batchage.config import DetectorSettings
-from batchage.errors import BundleError, MissingExtra
+from batchage.errors import BundleError, MissingExtraError
 from batchage.types import Detections, ImageArray
 
 # The package names sides as the person sees them; the type here, as the picture shows them.
@@ -25,7 +25,7 @@ class RetinaFaceResNet50:
         """Import the package and load its weights.
 
         Raises:
-            MissingExtra: The package isn't installed.
+            MissingExtraError: The package isn't installed.
             BundleError: Its weights can't be had.
         """
         self.settings = settings or DetectorSettings()
@@ -33,7 +33,7 @@ class RetinaFaceResNet50:
         try:
             from retinaface import RetinaFace
         except (ImportError, ValueError) as error:
-            raise MissingExtra(
+            raise MissingExtraError(
                 "the detector retinaface-resnet50 needs an extra: "
                 f"pip install 'batchage[resnet50]' ({error})"
             ) from None
