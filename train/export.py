@@ -1,7 +1,7 @@
 r"""A finished run → a bundle: float16 weights, calibration fitted on the validation split.
 
-    python -m train.export runs/utkface --recipe train/recipes/utkface.toml \
-        --manifest runs/utkface.parquet -o models/vgg16-utkface
+python -m train.export runs/utkface --recipe train/recipes/utkface.toml \
+    --manifest runs/utkface.parquet -o models/vgg16-utkface
 """
 
 from __future__ import annotations

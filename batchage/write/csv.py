@@ -44,6 +44,13 @@ def _cells(column: pa.Array) -> list[str | None]:
     return cells
 
 
+def _texts(column: pa.ChunkedArray, field: pa.Field) -> pa.Array:
+    # An empty cell is a missing value only where the schema knows missing values.
+    empty = None if field.nullable else ""
+    cells = [empty if v is None else unescape_cell(v) for v in column.to_pylist()]
+    return pa.array(cells, pa.string())
+
+
 class CsvWriter:
     """Streams one table."""
 
@@ -88,7 +95,7 @@ class CsvFormat:
             ),
         )
         columns = [
-            pa.array([None if v is None else unescape_cell(v) for v in column.to_pylist()])
+            _texts(column, field)
             if _is_text(field.type)
             else column
             for field, column in zip(schema, table.columns, strict=True)
