@@ -43,6 +43,11 @@ class Bundle:
     sha256: str
 
     @property
+    def weights(self) -> Path:
+        """The weights file."""
+        return self.path / WEIGHTS_FILE
+
+    @property
     def model_id(self) -> str:
         """Name and weights' hash: what the table's `model_id` column holds."""
         return f"{self.name}@{self.sha256[:12]}"
@@ -128,9 +133,7 @@ def save_bundle(
     """
     path.mkdir(parents=True, exist_ok=True)
     target = path / WEIGHTS_FILE
-    with h5py.File(target, "w") as file:
-        for name, array in weights.items():
-            file.create_dataset(name, data=array)
+    write_weights(target, weights)
     description = {
         "format": FORMAT,
         "kind": kind,
@@ -148,24 +151,28 @@ def network_weights(network: Any, dtype: str = "float32") -> dict[str, np.ndarra
     return {v.path: np.asarray(v.value, dtype=dtype) for v in network.weights}
 
 
-def assign_weights(network: Any, bundle: Bundle) -> None:
-    """Fill every variable of a Keras network from a bundle's weights file.
+def write_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by variable path into an HDF5 file, in the type they have."""
+    with h5py.File(path, "w") as file:
+        for name, array in weights.items():
+            file.create_dataset(name, data=array)
+
+
+def assign_weights(network: Any, path: Path) -> None:
+    """Fill every weight of a Keras network from a file that `write_weights` wrote.
 
     Raises:
-        BundleError: A variable is missing, has another shape, or the file has more.
+        BundleError: A weight is missing, has another shape, or the file has more.
     """
+    stored: set[str] = set()
     try:
-        with h5py.File(bundle.path / WEIGHTS_FILE, "r") as file:
-            stored: list[str] = []
-            file.visititems(
-                lambda name, item: stored.append(name) if hasattr(item, "dtype") else None
-            )
-            for variable in network.weights:
-                variable.assign(np.asarray(file[variable.path], np.float32))
+        with h5py.File(path, "r") as file:
+            file.visititems(lambda name, item: stored.add(name) if hasattr(item, "dtype") else None)
+            for weight in network.weights:
+                weight.assign(np.asarray(file[weight.path], np.float32))
     except (OSError, KeyError, ValueError) as error:
         raise BundleError(
-            f"{bundle.path}: the weights don't fit the network ({error}); export the bundle again"
+            f"{path}: the weights don't fit the network ({error}); export the bundle again"
         ) from None
-    surplus = set(stored) - {variable.path for variable in network.weights}
-    if surplus:
-        raise BundleError(f"{bundle.path}: weights that no layer takes: {sorted(surplus)[0]}, …")
+    if surplus := stored - {weight.path for weight in network.weights}:
+        raise BundleError(f"{path}: has weights that no layer takes, such as {min(surplus)}")

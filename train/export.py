@@ -20,7 +20,7 @@ from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
 from batchage.align import CHIP_SIDE, TEMPLATE
-from batchage.bundle import Bundle, network_weights, save_bundle
+from batchage.bundle import Bundle, assign_weights, network_weights, save_bundle
 from batchage.errors import BatchageError, UsageError
 from batchage.predict.hardware import choose_compute
 from batchage.predict.network import KIND, build_network
@@ -98,7 +98,7 @@ def export(run_folder: Path, recipe_path: Path, manifests: list[Path], output: P
     if not run.best.exists():
         raise UsageError(f"{run.best}: no trained weights; run train.fit first")
     network = build_network(recipe.architecture)
-    network.load_weights(run.best)
+    assign_weights(network, run.best)
     best = run.at["best"]
     spec = {
         "description": "Age and gender of an aligned face; VGG16 trunk, two heads",

@@ -3,7 +3,7 @@ r"""Train the two-head VGG16 by a recipe.
     python -m train.fit train/recipes/utkface.toml --manifest runs/utkface.parquet \
         --weights imagenet -o runs/utkface
 
-The run's folder holds `best.weights.h5` (averaged weights of the best validation), `log.csv`,
+The run's folder holds `best.h5` (averaged weights of the best validation), `log.csv`,
 TensorBoard logs and, while the run isn't finished, its whole state. The same command goes on with
 a run that was stopped, at the batch where its state was last saved.
 """
@@ -25,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 from tqdm import tqdm
 
-from batchage.bundle import SPEC_FILE, assign_weights, load_bundle
+from batchage.bundle import SPEC_FILE, assign_weights, load_bundle, network_weights, write_weights
 from batchage.errors import BatchageError, UsageError
 from batchage.predict.hardware import choose_compute
 from batchage.predict.network import KIND, Architecture, build_network, load_imagenet
@@ -97,7 +97,7 @@ class Run:
         """Open the folder; made where it is missing."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.best = folder / "best.weights.h5"
+        self.best = folder / "best.h5"
         self._progress = folder / "progress.json"
         self.at: dict[str, Any] = {"phase": 0, "epoch": 0, "step": 0, "state": None, "seconds": 0.0}
         if self._progress.exists():
@@ -170,8 +170,9 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]
         best = self.run.at.get("best")
         # A finer phase starts anew: its pictures are larger, and the export takes its size.
         if best is None or best["phase"] != phase or error < best["val_age_mae"]:
-            partial = self.run.folder / "partial.weights.h5"
-            self.model.save_weights(partial)
+            # Without the optimizer: the next phase has another, and a schedule from its start.
+            partial = self.run.folder / "best.partial"
+            write_weights(partial, network_weights(self.model))
             partial.replace(self.run.best)
             best = {"phase": phase, "epoch": epoch, "val_age_mae": error}
             self.run.move_to(best=best)
@@ -263,7 +264,7 @@ def fit(recipe: Recipe, manifests: list[Path], weights: str, folder: Path) -> Ru
     if run.at["phase"] or run.state():
         print(f"{folder}: going on with a run that was stopped", flush=True)
     elif (Path(weights) / SPEC_FILE).is_file():
-        assign_weights(network, load_bundle(weights, KIND))
+        assign_weights(network, load_bundle(weights, KIND).weights)
     else:
         load_imagenet(network, weights)
     training, validation = (read_manifests(manifests, s) for s in ("train", "validation"))
@@ -276,7 +277,7 @@ def fit(recipe: Recipe, manifests: list[Path], weights: str, folder: Path) -> Ru
         if state := run.state():
             network.load_weights(state)
         elif number:
-            network.load_weights(run.best, skip_mismatch=False)
+            assign_weights(network, run.best)
         augmented.start_epoch(run.at["epoch"], run.at["step"])
         network.fit(
             augmented,

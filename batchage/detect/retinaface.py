@@ -201,7 +201,7 @@ class RetinaFace:
         bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle, KIND)
         self.detector_id = bundle.model_id
         self.network = build_network()
-        assign_weights(self.network, bundle)
+        assign_weights(self.network, bundle.weights)
         # One signature, so that no new shape or batch size is traced again.
         self._forward = tf.function(
             lambda x: self.network(x, training=False),

@@ -107,7 +107,7 @@ class Predictor:
             network = build_network(architecture)
         finally:
             keras.mixed_precision.set_dtype_policy(policy)
-        assign_weights(network, bundle)
+        assign_weights(network, bundle.weights)
         side = self.input_size
         self._device = tf.device("/GPU:0" if compute.device == "gpu" else "/CPU:0")
         self._forward = tf.function(

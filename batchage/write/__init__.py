@@ -19,7 +19,10 @@ from batchage.write.schema import FACES, IMAGES, faces_batch, images_batch
 
 __all__ = ["OutputPaths", "ResultWriter", "output_paths", "read_table", "unescape_cell"]
 
-PHOTOS_PER_BATCH = 1024
+ROWS_PER_BATCH = 4096
+REMEDY = "free space and run the scan again"
+STREAM_NAME = "standard output"
+STREAM_REMEDY = "keep the reading end open, or write to a file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +50,22 @@ def read_table(path: Path) -> pa.Table:
 
 
 @contextlib.contextmanager
-def _as_output_error(path: Path, remedy: str) -> Iterator[None]:
+def _as_output_error(place: Path | str, remedy: str = REMEDY) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OutputError(f"{path}: can't be written ({reason}); {remedy}") from None
+        raise OutputError(f"{place}: could not be written ({reason}); {remedy}") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    # Windows and some network file systems can't; the tables are whole all the same.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 class _File:
@@ -69,31 +82,28 @@ class _File:
         self.writer: TableWriter = table_format(path).open_writer(self._stream, schema, metadata)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        with _as_output_error(self.path, "make room or choose another place, and scan again"):
+        with _as_output_error(self.path):
             self.writer.write(batch)
 
     def finish(self) -> None:
-        with _as_output_error(self.path, "make room or choose another place, and scan again"):
+        with _as_output_error(self.path):
             self.writer.close()
             self._stream.flush()
             os.fsync(self._stream.fileno())
             self._stream.close()
 
     def put_into_place(self) -> None:
-        with _as_output_error(self.path, "make room or choose another place, and scan again"):
+        with _as_output_error(self.path):
             self.partial.replace(self.path)
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        _sync_folder(self.path.parent)
 
     def discard(self) -> None:
         with contextlib.suppress(OSError, pa.ArrowException):
             self.writer.close()
         with contextlib.suppress(OSError):
             self._stream.close()
-        self.partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.partial.unlink(missing_ok=True)
 
 
 class ResultWriter:
@@ -108,8 +118,8 @@ class ResultWriter:
         output: Path | None,
         metadata: Mapping[str, str],
         model_id: str,
+        rows_per_batch: int = ROWS_PER_BATCH,
         stream: BinaryIO | None = None,
-        photos_per_batch: int = PHOTOS_PER_BATCH,
     ) -> None:
         """Open the tables.
 
@@ -118,22 +128,26 @@ class ResultWriter:
                 alone, as CSV, to `stream`.
             metadata: About the run; goes into the footer of Parquet files.
             model_id: The bundle that predicts.
-            stream: Where to write if `output` is None.
-            photos_per_batch: Records that are held before they are written.
+            rows_per_batch: Rows of either table that are held before they are written.
+            stream: Where to write if `output` is None; it stays open.
 
         Raises:
             UsageError: The suffix is unknown.
             OutputError: A file can't be written.
         """
         self._model_id = model_id
-        self._photos_per_batch = photos_per_batch
+        self._rows_per_batch = rows_per_batch
         self._waiting: list[ImageRecord] = []
+        self._waiting_faces = 0
         self._files: list[_File] = []
+        self._stream = stream
         self._streamed: TableWriter | None = None
         if output is None:
             if stream is None:
                 raise ValueError("give an output or a stream")
-            self._streamed = table_format(Path("faces.csv")).open_writer(stream, FACES, metadata)
+            with _as_output_error(STREAM_NAME, STREAM_REMEDY):
+                csv_format = table_format(Path("faces.csv"))
+                self._streamed = csv_format.open_writer(stream, FACES, metadata)
             return
         paths = output_paths(output)
         try:
@@ -149,17 +163,20 @@ class ResultWriter:
     def write(self, record: ImageRecord) -> None:
         """Take one file's record."""
         self._waiting.append(record)
-        if len(self._waiting) >= self._photos_per_batch:
+        self._waiting_faces += len(record.faces)
+        if max(len(self._waiting), self._waiting_faces) >= self._rows_per_batch:
             self._flush()
 
     def _flush(self) -> None:
         faces = faces_batch(self._waiting, self._model_id)
         if self._streamed:
-            self._streamed.write(faces)
+            with _as_output_error(STREAM_NAME, STREAM_REMEDY):
+                self._streamed.write(faces)
         else:
             self._files[0].write(faces)
             self._files[1].write(images_batch(self._waiting))
         self._waiting = []
+        self._waiting_faces = 0
 
     def _discard(self) -> None:
         for file in self._files:
@@ -171,8 +188,10 @@ class ResultWriter:
             return
         try:
             self._flush()
-            if self._streamed:
-                self._streamed.close()
+            if self._streamed and self._stream:
+                with _as_output_error(STREAM_NAME, STREAM_REMEDY):
+                    self._streamed.close()
+                    self._stream.flush()
             for file in self._files:
                 file.finish()
             for file in self._files:

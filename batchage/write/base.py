@@ -54,7 +54,8 @@ def check_suffix(path: Path) -> str:
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        raise UsageError(f"{path}: unknown suffix; use {', '.join(FORMATS)}")
+        *others, last = FORMATS
+        raise UsageError(f"{path}: unknown suffix; use {', '.join(others)} or {last}")
     return suffix
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,18 +56,21 @@ class CsvWriter:
 
     def __init__(self, stream: BinaryIO, schema: pa.Schema) -> None:
         """Write the header."""
-        self._text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
-        self._csv = csv.writer(self._text)
-        self._csv.writerow(schema.names)
+        self._stream = stream
+        self._write_rows([schema.names])
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append rows."""
-        self._csv.writerows(zip(*map(_cells, batch.columns), strict=True))
+        self._write_rows(zip(*map(_cells, batch.columns), strict=True))
+
+    def _write_rows(self, rows: Iterable[Sequence[str | None]]) -> None:
+        # A text wrapper around the stream would close it when it is collected after an error.
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(rows)
+        self._stream.write(text.getvalue().encode())
 
     def close(self) -> None:
-        """Flush; the stream stays open."""
-        self._text.flush()
-        self._text.detach()
+        """Nothing is left to write."""
 
 
 class CsvFormat:
@@ -95,9 +98,7 @@ class CsvFormat:
             ),
         )
         columns = [
-            _texts(column, field)
-            if _is_text(field.type)
-            else column
+            _texts(column, field) if _is_text(field.type) else column
             for field, column in zip(schema, table.columns, strict=True)
         ]
         return pa.table(dict(zip(schema.names, columns, strict=True))).cast(schema)

@@ -1,8 +1,12 @@
-"""JSON Lines: one object a row, UTF-8, null for missing values, ISO 8601 times."""
+"""JSON Lines: one object a row, UTF-8, null for missing values, ISO 8601 times.
+
+JSON has no NaN and no infinity: they are null too. The run's metadata have no place here.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -54,10 +58,12 @@ class JsonLinesFormat:
         """The table in a file, in `schema`'s types."""
         rows = [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
         for field in schema:
-            if pa.types.is_timestamp(field.type):
-                for row in rows:
-                    if row[field.name] is not None:
-                        row[field.name] = datetime.fromisoformat(row[field.name])
+            for row in rows:
+                value = row[field.name]
+                if value is None and not field.nullable:
+                    row[field.name] = math.nan
+                elif value is not None and pa.types.is_timestamp(field.type):
+                    row[field.name] = datetime.fromisoformat(value)
         return pa.Table.from_pylist(rows, schema=schema)
 
 

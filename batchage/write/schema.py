@@ -77,6 +77,11 @@ def _modified_at(seconds: float | None) -> datetime | None:
         return None
 
 
+def _valid_unicode(text: str | None) -> str | None:
+    # A message may quote a file name that is not UTF-8; no table can hold its lone surrogates.
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+
+
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
@@ -123,7 +128,7 @@ def _image_row(record: ImageRecord) -> dict[str, Any]:
         "height": record.height,
         "captured_at": record.captured_at,
         "status": str(record.status),
-        "error": record.error,
+        "error": _valid_unicode(record.error),
         "n_faces": len(record.faces),
         "seconds": record.seconds,
         "thumbnail": record.thumbnail,
