@@ -75,7 +75,7 @@ def write_all(output, records, **changes):
 def test_what_is_written_is_read_back(tmp_path, suffix):
     records = [make_record(name) for name in NAMES] + [make_bad_record()]
     output = tmp_path / "new folder" / f"results{suffix}"
-    write_all(output, records, photos_per_batch=3)
+    write_all(output, records, rows_per_batch=3)
     paths = output_paths(output)
     faces, images = read_table(paths.faces), read_table(paths.images)
     assert faces.schema.equals(FACES)
@@ -167,7 +167,7 @@ def test_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("batchage.write.os.fsync", full)
-    with pytest.raises(OutputError, match=r"r\.parquet: can't be written \(No space left"):
+    with pytest.raises(OutputError, match=r"r\.parquet: could not be written \(No space left"):
         write_all(tmp_path / "r.parquet", [make_record()])
     assert not list(tmp_path.iterdir())
 
@@ -182,7 +182,7 @@ def test_output_that_is_a_folder_or_lies_in_a_file_is_refused(tmp_path):
 
 
 def test_unknown_suffix_names_the_known_ones():
-    with pytest.raises(UsageError, match=r"\.parquet, \.csv, \.jsonl"):
+    with pytest.raises(UsageError, match=r"\.parquet, \.csv or \.jsonl"):
         output_paths(Path("results.xlsx"))
 
 
