@@ -131,9 +131,11 @@ def _read(path: Path) -> bytes:
 def _decode_bytes(data: bytes, max_pixels: int) -> DecodedImage:
     opened = _open(data, max_pixels)
     image, warning = _load(opened.image, data)
+    # Pillow turns TIFFs itself when it loads them.
+    already = isinstance(image, TiffImagePlugin.TiffImageFile)
     image = _to_rgb(image)
     method = _UPRIGHT.get(_integer(opened.tags.get(_ORIENTATION)))
-    if method is not None:
+    if method is not None and not already:
         image = image.transpose(method)
     pixels = np.array(image)
     if warning is not None and bool((pixels == pixels[0, 0]).all()):

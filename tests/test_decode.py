@@ -1,0 +1,159 @@
+"""Every format, mode and orientation comes out as the same upright RGB; bad files are explained."""
+
+import io
+import tempfile
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from batchage.decode import decode
+from batchage.errors import DecodeError, TooLargeError
+
+pillow_heif.register_heif_opener()
+COLOURS = {"upper left": (220, 30, 30), "upper right": (30, 200, 30), "lower left": (30, 30, 220)}
+FORMATS = ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "HEIF", "AVIF"]
+TRANSPOSE = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def make_picture(width=96, height=64):
+    pixels = np.full((height, width, 3), 240, np.uint8)
+    pixels[: height // 2, : width // 2] = COLOURS["upper left"]
+    pixels[: height // 2, width // 2 :] = COLOURS["upper right"]
+    pixels[height // 2 :, : width // 2] = COLOURS["lower left"]
+    return Image.fromarray(pixels)
+
+
+def assert_upright(pixels, tolerance=40):
+    height, width = pixels.shape[:2]
+    assert (width, height) == (96, 64)
+    assert pixels.dtype == np.uint8
+    spots = {"upper left": (16, 24), "upper right": (16, 72), "lower left": (48, 24)}
+    for place, (y, x) in spots.items():
+        assert np.abs(pixels[y, x].astype(int) - COLOURS[place]).max() <= tolerance, place
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_formats_by_content_not_suffix(tmp_path, kind):
+    path = tmp_path / "picture.dat"
+    make_picture().save(path, kind)
+    image = decode(path)
+    assert_upright(image.pixels)
+    assert (image.width, image.height, image.scale, image.warning) == (96, 64, 1.0, None)
+    assert len(image.content_hash) == 32
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exif_orientations(tmp_path, kind, orientation):
+    stored = make_picture()
+    if TRANSPOSE[orientation] is not None:
+        stored = stored.transpose(TRANSPOSE[orientation])
+    exif = Image.Exif()
+    exif[274] = orientation
+    stored.save(tmp_path / "p", kind, exif=exif)
+    assert_upright(decode(tmp_path / "p").pixels)
+
+
+def converted(mode):
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(make_picture().convert("L")).astype(np.uint16) * 257)
+    return make_picture().convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("CMYK", "JPEG"), ("CMYK", "TIFF"), ("P", "PNG"), ("P", "GIF"), ("RGBA", "PNG"),
+     ("RGBA", "WEBP"), ("L", "JPEG"), ("LA", "PNG"), ("1", "PNG"),
+     ("I;16", "PNG"), ("I;16", "TIFF")],
+)  # fmt: skip
+def test_modes_become_rgb(tmp_path, mode, kind):
+    converted(mode).save(tmp_path / "p", kind)
+    pixels = decode(tmp_path / "p").pixels
+    assert pixels.shape == (64, 96, 3)
+    if mode in ("CMYK", "P", "RGBA"):
+        assert_upright(pixels)
+    else:
+        expected = int(np.asarray(make_picture().convert("L"))[16, 72])
+        if mode != "1":
+            assert abs(int(pixels[16, 72, 0]) - expected) <= 3
+        assert (pixels[..., 0] == pixels[..., 1]).all()
+
+
+def test_transparent_is_white(tmp_path):
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "p.png")
+    assert decode(tmp_path / "p.png").pixels.min() == 255
+
+
+def test_capture_time(tmp_path):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[36867] = "2004:05:06 07:08:09"
+    make_picture().save(tmp_path / "p.jpg", exif=exif)
+    assert decode(tmp_path / "p.jpg").captured_at == datetime(2004, 5, 6, 7, 8, 9)
+    exif.get_ifd(0x8769)[36867] = "0000:00:00 banana"
+    make_picture().save(tmp_path / "q.jpg", exif=exif)
+    assert decode(tmp_path / "q.jpg").captured_at is None
+
+
+def test_truncated_jpeg_is_used_and_marked(tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)).save(
+        buffer, "JPEG"
+    )
+    data = buffer.getvalue()
+    (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
+    image = decode(tmp_path / "cut.jpg")
+    assert "truncated" in (image.warning or "")
+    assert image.pixels.shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(b"", "empty"), (b"hello there", "not a picture"), (b"\xff\xd8\xff\xe0", "picture")],
+)
+def test_bad_files_are_explained_in_one_line(tmp_path, data, message):
+    (tmp_path / "bad.jpg").write_bytes(data)
+    with pytest.raises(DecodeError, match=message) as caught:
+        decode(tmp_path / "bad.jpg")
+    assert "\n" not in str(caught.value)
+
+
+def test_too_large_is_refused_before_decoding(tmp_path):
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
+    with pytest.raises(TooLargeError, match="--max-pixels"):
+        decode(tmp_path / "huge.png")
+
+
+def test_missing_file_is_a_decode_error(tmp_path):
+    with pytest.raises(DecodeError):
+        decode(tmp_path / "gone.jpg")
+
+
+@given(st.sampled_from(FORMATS), st.integers(0, 4000), st.integers(0, 255), st.booleans())
+def test_damaged_files_give_pixels_or_a_decode_error(kind, position, value, cut):
+    buffer = io.BytesIO()
+    make_picture().save(buffer, kind)
+    data = bytearray(buffer.getvalue())
+    position %= len(data)
+    data[position] = value
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "p"
+        path.write_bytes(data[:position] if cut else data)
+        try:
+            assert decode(path).pixels.ndim == 3
+        except DecodeError as error:
+            assert "\n" not in str(error)

@@ -1,0 +1,113 @@
+"""Folders and lists → files, in order, nothing lost."""
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from batchage.errors import UsageError
+from batchage.walk import ScanFilter, iter_images, iter_listed, read_list
+
+
+def make_files(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\xff\xd8\xff")
+
+
+def relatives(refs):
+    return [ref.relative for ref in refs]
+
+
+def test_sorted_recursive_and_only_pictures(tmp_path):
+    make_files(
+        tmp_path, "b.JPG", "a/z.png", "a/b/c.heic", "c.jpeg", "a.webp", ".hidden.jpg", "._x.jpg"
+    )
+    (tmp_path / "notes.txt").write_text("no picture")
+    found = list(iter_images([tmp_path]))
+    assert sorted(relatives(found)) == ["a.webp", "a/b/c.heic", "a/z.png", "b.JPG", "c.jpeg"]
+    assert relatives(found) == relatives(iter_images([tmp_path]))
+    assert {ref.root for ref in found} == {str(tmp_path)}
+    assert all(ref.size == 3 and ref.mtime for ref in found)
+
+
+def test_pictures_are_known_by_content_too(tmp_path):
+    make_files(tmp_path, "no-suffix", "wrong.dat")
+    (tmp_path / "data.dat").write_bytes(b"\0" * 64)
+    assert sorted(relatives(iter_images([tmp_path]))) == ["no-suffix", "wrong.dat"]
+
+
+@pytest.mark.parametrize(
+    ("filter_", "expected"),
+    [
+        (ScanFilter(recursive=False), ["a.jpg"]),
+        (ScanFilter(include=("*.png",)), ["sub/b.png"]),
+        (ScanFilter(exclude=("sub/**",)), ["a.jpg", "trash/c.jpg"]),
+        (ScanFilter(exclude=("trash",)), ["a.jpg", "sub/b.png"]),
+        (ScanFilter(hidden=True), [".h/d.jpg", "a.jpg", "sub/b.png", "trash/c.jpg"]),
+    ],
+)
+def test_filters(tmp_path, filter_, expected):
+    make_files(tmp_path, "a.jpg", "sub/b.png", "trash/c.jpg", ".h/d.jpg")
+    assert sorted(relatives(iter_images([tmp_path], filter_))) == expected
+
+
+def test_given_twice_is_found_once(tmp_path):
+    make_files(tmp_path, "a.jpg")
+    assert len(list(iter_images([tmp_path, tmp_path, tmp_path / "a.jpg"]))) == 1
+
+
+def test_symlink_loops_end(tmp_path):
+    make_files(tmp_path, "sub/a.jpg")
+    (tmp_path / "sub" / "loop").symlink_to(tmp_path)
+    assert relatives(iter_images([tmp_path])) == ["sub/a.jpg"]
+
+
+def test_dangling_link_and_pipe_are_rows_with_a_reason(tmp_path):
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    found = list(iter_images([tmp_path]))
+    assert len(found) == 2
+    assert all(ref.error for ref in found)
+
+
+def test_name_that_is_not_utf8(tmp_path):
+    name = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+    with open(name, "wb") as file:  # noqa: PTH123
+        file.write(b"\xff\xd8\xff")
+    (ref,) = iter_images([tmp_path])
+    assert ref.relative == r"caf\xe9.jpg"
+    assert ref.path.read_bytes() == b"\xff\xd8\xff"
+
+
+def test_unreadable_folder_is_a_row(tmp_path, monkeypatch):
+    make_files(tmp_path, "a.jpg", "locked/b.jpg")
+    scandir = os.scandir
+
+    def refuse(path):
+        if "locked" in os.fspath(path):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = {ref.relative: ref.error for ref in iter_images([tmp_path])}
+    assert found["a.jpg"] is None
+    assert "permission" in (found["locked"] or "").lower()
+
+
+def test_missing_input_is_refused_before_anything_is_scanned(tmp_path):
+    make_files(tmp_path, "a.jpg")
+    with pytest.raises(UsageError, match="nowhere"):
+        iter_images([tmp_path, tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize("text", [b"{0}/a.jpg\n\n{0}/gone.jpg\r\n", b"{0}/a.jpg\0{0}/gone.jpg\0"])
+def test_list_of_files(tmp_path, text):
+    make_files(tmp_path, "a.jpg")
+    stream = io.BytesIO(text.replace(b"{0}", os.fsencode(tmp_path)))
+    found = list(iter_listed(read_list(stream), ScanFilter()))
+    assert [Path(ref.path).name for ref in found] == ["a.jpg", "gone.jpg"]
+    assert found[0].error is None
+    assert found[1].error
