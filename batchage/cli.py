@@ -49,7 +49,7 @@ def _errors_to_exit_codes() -> Iterator[None]:
     except BatchageError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _fail("interrupted; nothing was written", EXIT_INTERRUPTED)
+        _fail("interrupted; no table was written", EXIT_INTERRUPTED)
 
 
 def _load_tensorflow() -> None:
