@@ -279,21 +279,28 @@ def fit(recipe: Recipe, manifests: list[Path], weights: str, folder: Path) -> Ru
         elif number:
             assign_weights(network, run.best)
         augmented.start_epoch(run.at["epoch"], run.at["step"])
-        network.fit(
-            augmented,
-            validation_data=plain,
-            epochs=phase.epochs,
-            initial_epoch=run.at["epoch"],
-            verbose=0,
-            callbacks=[
-                SaveState(run, augmented),
-                keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-                KeepBest(run, recipe.patience),
-                Bar(phase.name, augmented, phase.epochs),
-                keras.callbacks.CSVLogger(folder / "log.csv", append=True),
-                keras.callbacks.TensorBoard(folder / "tensorboard" / phase.name, write_graph=False),
-            ],
-        )
+        log = keras.callbacks.CSVLogger(folder / "log.csv", append=True)
+        try:
+            network.fit(
+                augmented,
+                validation_data=plain,
+                epochs=phase.epochs,
+                initial_epoch=run.at["epoch"],
+                verbose=0,
+                callbacks=[
+                    SaveState(run, augmented),
+                    keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+                    KeepBest(run, recipe.patience),
+                    Bar(phase.name, augmented, phase.epochs),
+                    log,
+                    keras.callbacks.TensorBoard(
+                        folder / "tensorboard" / phase.name, write_graph=False
+                    ),
+                ],
+            )
+        finally:
+            # An interrupt skips this callback, which closes the file.
+            log.on_train_end()
         run.move_to(phase=number + 1, epoch=0, step=0, state=None)
     return run
 
