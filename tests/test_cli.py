@@ -81,7 +81,7 @@ def test_scan_finds_the_people_it_should(scanned):
     hopper = faces[faces.image_path.str.contains("portraits/hopper")]
     assert len(collins) == len(hopper) == 3
     # Eileen Collins was about 40 in her portrait, Grace Hopper 77. Their gender is left out: the
-    # shipped bundle misreads it, as it does with one face in fourteen.
+    # shipped bundle misreads it on most of these faces.
     assert collins.age_years.between(20, 55).all()
     assert hopper.age_years.between(60, 95).all()
     assert faces.image_path.str.contains("groups/contact-sheet").sum() == 11
