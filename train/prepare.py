@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -32,7 +33,8 @@ from train.labels import Label, read_csv, read_utkface
 
 BATCH = 32
 DUPLICATE_BITS = 12
-SPLITS = {"train": 0.84, "validation": 0.06, "test": 0.10}
+SPLITS = ("train", "validation", "test")
+SHARES = (0.84, 0.06, 0.10)
 
 
 def difference_hash(image: ImageArray) -> NDArray[np.uint64]:
@@ -57,13 +59,14 @@ def duplicate_groups(hashes: NDArray[np.uint64], bits: int = DUPLICATE_BITS) -> 
     return connected_components(graph, directed=False)[1].astype(np.int32)
 
 
-def split_groups(groups: NDArray[np.int32], seed: int) -> list[str]:
-    """A split for each picture; a group is never divided."""
+def split_groups(
+    groups: NDArray[np.int32], seed: int, shares: Sequence[float] = SHARES
+) -> list[str]:
+    """A split for each picture, by the splits' shares of all; a group is never divided."""
     shuffled = np.random.default_rng(seed).permutation(int(groups.max()) + 1)
     position = (shuffled[groups] + 0.5) / len(shuffled)
-    edges = np.cumsum(list(SPLITS.values()))[:-1]
-    names = list(SPLITS)
-    return [names[i] for i in np.searchsorted(edges, position, side="right")]
+    edges = np.cumsum(shares)[:-1] / sum(shares)
+    return [SPLITS[i] for i in np.searchsorted(edges, position, side="right")]
 
 
 def central_face(found: Detections, image: ImageArray) -> int:
@@ -116,13 +119,15 @@ def describe(labels: list[Label], detector: Detector) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
-def prepare(labels: list[Label], detector: Detector, seed: int) -> pa.Table:
+def prepare(
+    labels: list[Label], detector: Detector, seed: int, shares: Sequence[float] = SHARES
+) -> pa.Table:
     """The manifest of labelled pictures."""
     table = describe(labels, detector)
     hashes = np.frombuffer(b"".join(table["hash"].to_pylist()), np.uint64).reshape(-1, 4)
     groups = duplicate_groups(hashes)
     table = table.append_column("group", pa.array(groups))
-    table = table.append_column("split", pa.array(split_groups(groups, seed)))
+    table = table.append_column("split", pa.array(split_groups(groups, seed, shares)))
     return table.replace_schema_metadata({"batchage.split_seed": str(seed)})
 
 
@@ -146,6 +151,14 @@ def main() -> None:
     source.add_argument("--csv", type=Path, help="columns path, age (or age_min, age_max), gender")
     parser.add_argument("-o", "--output", type=Path, required=True, help="manifest, .parquet")
     parser.add_argument("--seed", type=int, default=0, help="of the split")
+    parser.add_argument(
+        "--shares",
+        type=float,
+        nargs=3,
+        default=SHARES,
+        metavar=tuple(split.upper() for split in SPLITS),
+        help="of the splits (default: %(default)s)",
+    )
     parser.add_argument("--detect-size", type=int, default=640)
     arguments = parser.parse_args()
     try:
@@ -153,7 +166,7 @@ def main() -> None:
         detector = create_detector(
             DEFAULT_DETECTOR, DetectorSettings(detect_size=arguments.detect_size)
         )
-        table = prepare(labels, detector, arguments.seed)
+        table = prepare(labels, detector, arguments.seed, arguments.shares)
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, arguments.output)
         summarise(table)
