@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from batchage.types import FaceCrop, FloatArray, ImageArray
+from batchage.types import FaceCrop, FloatArray, ImageArray, Pose
 
 CHIP_SIDE = 200
 """Side in pixels of the UTKFace chip that `TEMPLATE` is given in."""
@@ -105,19 +105,33 @@ def warp(image: ImageArray, similarity: Similarity, size: int) -> ImageArray:
     return np.asarray(crop, np.uint8)
 
 
-def yaw(landmarks: FloatArray) -> float:
-    """Left-right turn from landmarks `(5, 2)`: 0 is frontal, about ±1 a profile.
+def pose(landmarks: FloatArray) -> Pose:
+    """How a face is turned, from its landmarks `(5, 2)`; rough, but enough to filter by.
 
-    The nose's offset from the middle between the eyes, along the eyes' line, in units of the
-    larger of half the eyes' distance and half the eye-to-mouth height.
+    With the axis from between the eyes to between the mouth corners: yaw is the nose's offset
+    across it, in units of the larger of half the eyes' distance and half the axis; pitch is the
+    nose's place along it, compared with the template's; roll is the turn that `align` undoes.
     """
     points = landmarks.astype(np.float64)
+    across, along = _nose(points)
+    _, frontal = _nose(TEMPLATE.astype(np.float64))
+    matrix = estimate_similarity(landmarks, CHIP_SIDE).matrix
+    return Pose(
+        yaw=float(np.clip(across, -1, 1)),
+        pitch=float(np.clip(2 * (along - frontal), -1, 1)),
+        roll=float(-np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))),
+    )
+
+
+def _nose(points: NDArray[np.float64]) -> tuple[float, float]:
+    """The nose across the face's axis and along it: 0 between the eyes, 1 between the corners."""
     middle = (points[0] + points[1]) / 2
     drop = (points[3] + points[4]) / 2 - middle
     height = max(float(np.hypot(*drop)), 1e-6)
     sideways = np.array([drop[1], -drop[0]]) / height
     half = max(float(np.hypot(*(points[1] - points[0]))), height) / 2
-    return float(np.clip((points[2] - middle) @ sideways / half, -1, 1))
+    offset = points[2] - middle
+    return float(offset @ sideways / half), float(offset @ drop / height**2)
 
 
 def align(image: ImageArray, landmarks: FloatArray, size: int) -> FaceCrop:
@@ -130,4 +144,4 @@ def align(image: ImageArray, landmarks: FloatArray, size: int) -> FaceCrop:
     """
     pixels = warp(image, estimate_similarity(landmarks, size), size)
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    return FaceCrop(pixels, float(cv2.Laplacian(grey, cv2.CV_32F).var()), yaw(landmarks))
+    return FaceCrop(pixels, float(cv2.Laplacian(grey, cv2.CV_32F).var()), pose(landmarks))

@@ -67,7 +67,7 @@ class Pipeline:
         self._thumbnails = ThumbnailWriter(config.thumbnails) if config.thumbnails else None
         self._crops = CropWriter(config.crops) if config.crops else None
         self.detector = create_detector(config.detector, config.detection)
-        self.predictor = Predictor(bundle, self.compute, config.batch_size)
+        self.predictor = Predictor(bundle, self.compute, config.batch_size, config.tta)
 
     def run(self, refs: Iterable[ImageRef]) -> Iterator[ImageRecord]:
         """Finished records, in the order of `refs`; batches are filled across photos."""
@@ -184,7 +184,7 @@ class Pipeline:
                     landmarks=found.landmarks[index],
                     score=float(found.scores[index]),
                     sharpness=crop.sharpness,
-                    yaw=crop.yaw,
+                    pose=crop.pose,
                     prediction=prediction,
                     crop=name,
                 )

@@ -127,6 +127,21 @@ class Detections:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """How a face is turned, judged by its landmarks.
+
+    Attributes:
+        yaw: Left-right: 0 frontal, about -1 or 1 in profile.
+        pitch: Up-down: 0 level, towards -1 looking up, towards 1 looking down.
+        roll: Tilt in degrees, clockwise.
+    """
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceCrop:
     """One aligned face, ready for the predictor.
@@ -134,12 +149,12 @@ class FaceCrop:
     Attributes:
         pixels: RGB uint8 `(S, S, 3)`, framed by the bundle's template.
         sharpness: Variance of the Laplacian of the grey crop; small means blurred.
-        yaw: Left-right turn from the landmarks, about -1 (profile) … 0 (frontal) … 1 (profile).
+        pose: How the face is turned.
     """
 
     pixels: ImageArray
     sharpness: float
-    yaw: float
+    pose: Pose
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +188,7 @@ class FaceRecord:
     landmarks: FloatArray
     score: float
     sharpness: float
-    yaw: float
+    pose: Pose
     prediction: Prediction
     crop: str | None = None
 

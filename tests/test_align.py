@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchage.align import TEMPLATE, align, estimate_similarity, warp, whole_picture, yaw
+from batchage.align import TEMPLATE, align, estimate_similarity, pose, warp, whole_picture
 
 
 def moved(points, scale, degrees, shift):
@@ -82,12 +82,23 @@ def test_sharpness_falls_with_blur():
     assert align(blurred, TEMPLATE, 100).sharpness < align(picture, TEMPLATE, 100).sharpness / 4
 
 
-def test_yaw_is_small_for_frontal_and_signed_for_turned_faces():
-    assert abs(yaw(TEMPLATE)) < 0.05
-    turned = TEMPLATE.copy()
+def test_pose_is_small_for_frontal_and_signed_for_turned_faces():
+    frontal = pose(TEMPLATE)
+    assert np.allclose([frontal.yaw, frontal.pitch, frontal.roll], 0, atol=0.05)
+    turned, down = TEMPLATE.copy(), TEMPLATE.copy()
     turned[2, 0] += 30
-    assert yaw(turned) > 0.5
-    assert yaw(moved(turned, 2.0, 40, (5, 9))) == pytest.approx(yaw(turned), abs=1e-4)
+    assert pose(turned).yaw > 0.5
+    down[2, 1] += 15
+    assert pose(down).pitch > 0.3
+    assert abs(pose(down).yaw) < 0.05
+
+
+@given(scale=st.floats(0.1, 20), degrees=st.floats(-170, 170))
+def test_only_roll_depends_on_how_the_photo_was_held(scale, degrees):
+    held = pose(moved(TEMPLATE, scale, degrees, (5, 9)))
+    assert held.roll == pytest.approx(pose(TEMPLATE).roll + degrees, abs=0.1)
+    assert held.yaw == pytest.approx(pose(TEMPLATE).yaw, abs=1e-3)
+    assert held.pitch == pytest.approx(pose(TEMPLATE).pitch, abs=1e-3)
 
 
 def test_training_uses_the_very_same_function():

@@ -21,7 +21,7 @@ from batchage.thumbnails import (
     save_thumbnail,
     thumbnail_name,
 )
-from batchage.types import DecodedImage, FaceRecord, ImageRecord, ImageRef, Prediction, Status
+from batchage.types import DecodedImage, FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
 
 GREY = 128
 
@@ -38,7 +38,7 @@ def make_face(box, index: int = 0, age: float = 34.2, prob_female: float = 0.9) 
         landmarks=np.zeros((5, 2), np.float32),
         score=0.9,
         sharpness=100.0,
-        yaw=0.0,
+        pose=Pose(0.0, 0.0, 0.0),
         prediction=Prediction(age, age - 5, age + 5, prob_female),
     )
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchage.errors import OutputError, UsageError
-from batchage.types import FaceRecord, ImageRecord, ImageRef, Prediction, Status
+from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
 from batchage.write import ResultWriter, output_paths, read_table, unescape_cell
 from batchage.write.csv import RISKY, escape_cell
 from batchage.write.schema import FACES, IMAGES, faces_batch, images_batch
@@ -39,7 +39,7 @@ def make_face(index=0, **changes):
         "landmarks": np.arange(10, dtype=np.float32).reshape(5, 2) / 3,
         "score": 0.987,
         "sharpness": 12.5,
-        "yaw": -0.1,
+        "pose": Pose(-0.1, 0.05, 12.0),
         "prediction": Prediction(34.56, 28.0, 41.0, 0.123),
     }
     return FaceRecord(**{**values, **changes})
