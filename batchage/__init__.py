@@ -12,6 +12,7 @@ from batchage.errors import BatchageError, BundleError, DecodeError, OutputError
 if TYPE_CHECKING:
     from batchage.api import ScanResult, records, scan
     from batchage.config import DetectorSettings, ScanConfig
+    from batchage.evaluation.run import Evaluation, evaluate
     from batchage.version import __version__
     from batchage.walk import ScanFilter
 
@@ -20,22 +21,26 @@ __all__ = [
     "BundleError",
     "DecodeError",
     "DetectorSettings",
+    "Evaluation",
     "OutputError",
     "ScanConfig",
     "ScanFilter",
     "ScanResult",
     "UsageError",
     "__version__",
+    "evaluate",
     "records",
     "scan",
 ]
 
 _LAZY = {
     "DetectorSettings": "batchage.config",
+    "Evaluation": "batchage.evaluation.run",
     "ScanConfig": "batchage.config",
     "ScanFilter": "batchage.walk",
     "ScanResult": "batchage.api",
     "__version__": "batchage.version",
+    "evaluate": "batchage.evaluation.run",
     "records": "batchage.api",
     "scan": "batchage.api",
 }

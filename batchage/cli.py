@@ -49,7 +49,7 @@ def _errors_to_exit_codes() -> Iterator[None]:
     except BatchageError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _fail("interrupted; no table was written", EXIT_INTERRUPTED)
+        _fail("interrupted; no result was written", EXIT_INTERRUPTED)
 
 
 def _load_tensorflow() -> None:
@@ -165,6 +165,12 @@ def scan(
     precision: Annotated[
         str, typer.Option(help="auto, float32, bfloat16 or float16.")
     ] = DEFAULTS.precision,
+    tta: Annotated[
+        bool,
+        typer.Option(
+            "--tta", help="Average each face with its mirror image: a little better, slower."
+        ),
+    ] = DEFAULTS.tta,
     max_pixels: Annotated[
         int, typer.Option(help="Photos with more pixels are not decoded.")
     ] = DEFAULTS.max_pixels,
@@ -191,6 +197,7 @@ def scan(
             batch_size=batch_size,
             device=device,
             precision=precision,
+            tta=tta,
             max_pixels=max_pixels,
         )
         unread = _run(config, list(inputs or []), files_from, quiet)
@@ -239,6 +246,37 @@ def _run(config: ScanConfig, inputs: list[Path], files_from: Path | None, quiet:
     if not quiet:
         show(Console(stderr=True), tally, time.perf_counter() - started, places)
     return tally.unread
+
+
+@app.command()
+def evaluate(
+    table: Annotated[Path, typer.Argument(help="Table of faces that a scan wrote.")],
+    labels: Annotated[
+        Path,
+        typer.Option(
+            help="CSV file with path and age (or age_min, age_max); gender and group as wanted."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for numbers and plots.")
+    ] = Path("evaluation"),
+) -> None:
+    """Compare a scan's table with labels: print the errors, save them and their plots.
+
+    Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.
+    """
+    with _errors_to_exit_codes():
+        from rich.console import Console
+
+        from batchage.evaluation.report import show
+        from batchage.evaluation.run import evaluate as run_evaluation
+
+        evaluation = run_evaluation(table, labels, output)
+        console = Console()
+        for description, n in evaluation.counts.items():
+            console.print(f"{n:,} {description}")
+        show(console, evaluation.metrics)
+        console.print(f"saved in {output}: {', '.join(f.name for f in evaluation.files)}")
 
 
 @app.command()

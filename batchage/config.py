@@ -54,6 +54,7 @@ class ScanConfig:
         batch_size: Crops the network takes at once.
         device: `auto`, `cpu` or `gpu`.
         precision: `auto`, `float32`, `bfloat16` or `float16`.
+        tta: Average what the model says of each face and of its mirror image.
         max_pixels: Pictures with more pixels become rows of status `too_large`.
     """
 
@@ -67,6 +68,7 @@ class ScanConfig:
     batch_size: int = DEFAULT_BATCH_SIZE
     device: str = "auto"
     precision: str = "auto"
+    tta: bool = False
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
@@ -81,5 +83,6 @@ class ScanConfig:
             "detector": self.detector,
             **asdict(self.detection),
             "model": self.model,
+            "tta": self.tta,
             "max_pixels": self.max_pixels,
         }

@@ -1,6 +1,7 @@
 """Bundle, network and predictor, on tiny random networks."""
 
 import json
+from dataclasses import asdict
 
 import h5py
 import numpy as np
@@ -28,7 +29,7 @@ def make_bundle(folder, **changes):
     spec = {
         "input_size": 32,
         "architecture": TINY.to_dict(),
-        "calibration": {"coverage": 0.9, "age_margin": 1.0, "gender_temperature": 1.0},
+        "calibration": asdict(Calibration(age_edges=(30.0,), age_scales=(1.0, 1.2))),
         **changes,
     }
     return save_bundle(folder, KIND, network_weights(network, "float16"), spec)
@@ -82,11 +83,27 @@ def test_calibration_widens_and_softens():
     mass = np.zeros((1, 101), np.float32)
     mass[0, 30] = 1
     raw = RawOutputs(np.array([30.0], np.float32), mass, np.array([0.9], np.float32))
-    narrow = calibrate(raw, Calibration(0.9, 0.0, 1.0))[0]
-    wide = calibrate(raw, Calibration(0.9, 5.0, 2.0))[0]
-    assert wide.age_high - wide.age_low == pytest.approx(narrow.age_high - narrow.age_low + 10)
+    narrow = calibrate(raw, Calibration())[0]
+    wide = calibrate(raw, Calibration(age_scales=(3.0,), gender_temperature=2.0))[0]
+    assert wide.age_high - wide.age_low == pytest.approx(3 * (narrow.age_high - narrow.age_low))
     assert 0.5 < wide.prob_female < narrow.prob_female
-    assert calibrate(raw, Calibration(0.9, 50.0, 1.0))[0].age_low == 0
+    assert calibrate(raw, Calibration(age_scales=(99.0,)))[0].age_low == 0
+
+
+def test_each_stretch_of_ages_has_its_own_scale():
+    calibration = Calibration(age_edges=(20.0, 40.0), age_scales=(1.0, 2.0, 3.0))
+    ages = np.array([0.0, 19.9, 20.0, 39.9, 40.0, 99.0], np.float32)
+    assert list(calibration.scale_at(ages)) == [1, 1, 2, 2, 3, 3]
+
+
+def test_mirror_images_are_averaged(bundle, predictor):
+    averaged = Predictor(bundle, FLOAT32, 4, tta=True).predict_raw(crops(5))
+    plain = predictor.predict_raw(crops(5))
+    mirrored = predictor.predict_raw([crop[:, ::-1] for crop in crops(5)])
+    assert np.allclose(averaged.age, (plain.age + mirrored.age) / 2, atol=1e-3)
+    assert np.allclose(averaged.gender, (plain.gender + mirrored.gender) / 2, atol=1e-4)
+    assert np.allclose(averaged.distribution.sum(axis=1), 1, atol=1e-4)
+    assert not np.allclose(plain.age, mirrored.age, atol=1e-5)
 
 
 def test_quantile_interval_holds_the_stated_mass():
@@ -134,7 +151,15 @@ def test_broken_bundle_is_refused(tmp_path, damage, message):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"architecture": {"layers": 3}}, {"calibration": None}, {"input_size": "big"}]
+    "changes",
+    [
+        {"architecture": {"layers": 3}},
+        {"calibration": None},
+        {"calibration": {**asdict(Calibration()), "age_scales": [1.0, 2.0]}},
+        {"calibration": {**asdict(Calibration()), "age_edges": ["x"]}},
+        {"calibration": {**asdict(Calibration()), "gender_heat": 1.0}},
+        {"input_size": "big"},
+    ],
 )
 def test_bundle_with_unusable_settings_is_refused(tmp_path, changes):
     with pytest.raises(BundleError, match="export it again"):
@@ -161,7 +186,7 @@ def test_unknown_device_and_precision_are_refused():
 
 def test_precision_is_chosen_by_the_processor(monkeypatch):
     flags = "batchage.predict.hardware.cpu_flags"
-    monkeypatch.setattr(flags, lambda: frozenset({"avx512_bf16"}))
+    monkeypatch.setattr(flags, lambda: frozenset({"avx512_bf16", "amx_bf16"}))
     assert choose_compute("cpu").precision == "bfloat16"
-    monkeypatch.setattr(flags, lambda: frozenset({"avx2"}))
+    monkeypatch.setattr(flags, lambda: frozenset({"avx512_bf16"}))
     assert choose_compute("cpu").precision == "float32"

@@ -32,14 +32,16 @@ class Label:
         age_min: Age in years, or the lower end of what it may be.
         age_max: The same as `age_min`, or the upper end.
         gender: `male`, `female`, or None where it isn't known.
-        race: The data set's own label, or None.
+        group: The data set's own label of a group, such as UTKFace's race, or None.
+        written: The path as the label's source has it.
     """
 
     path: Path
     age_min: float
     age_max: float
     gender: str | None = None
-    race: str | None = None
+    group: str | None = None
+    written: str = ""
 
 
 def read_utkface(folder: Path) -> list[Label]:
@@ -52,7 +54,8 @@ def read_utkface(folder: Path) -> list[Label]:
     for path in sorted(folder.rglob("*.jp*g")):
         if match := UTKFACE_NAME.fullmatch(path.name):
             age = float(match[1])
-            labels.append(Label(path, age, age, GENDERS[match[2]], UTKFACE_RACES[int(match[3])]))
+            gender, race = GENDERS[match[2]], UTKFACE_RACES[int(match[3])]
+            labels.append(Label(path, age, age, gender, race, str(path)))
     if not labels:
         raise UsageError(f"{folder}: no file is named AGE_GENDER_RACE_TIMESTAMP….jpg; give --csv")
     return labels
@@ -86,14 +89,16 @@ def _parse_row(row: dict[str, str | None], folder: Path) -> Label:
         low,
         high,
         GENDERS.get(text),
-        (row.get("race") or "").strip() or None,
+        (row.get("group") or row.get("race") or "").strip() or None,
+        str(row["path"]),
     )
 
 
 def read_csv(file: Path) -> list[Label]:
     """Labels from a CSV file with `path` and `age`, or `age_min` and `age_max`.
 
-    `gender` (male, female, 0, 1) and `race` are optional; an empty `age_max` has no upper bound.
+    `gender` (male, female, 0, 1) and `group` (or `race`) are optional; an empty `age_max` has no
+    upper bound.
     Paths are relative to the file's folder.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from batchage.predict.hardware import Compute
 from batchage.predict.network import Architecture, build_network
 from batchage.types import FloatArray, ImageArray, Prediction
 
+COVERAGE = 0.9
+"""Share of ages that the stated intervals are fitted to hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -23,13 +26,34 @@ class Calibration:
 
     Attributes:
         coverage: Share of faces whose age lies in the interval, as fitted.
-        age_margin: Years that widen (or narrow, if negative) the distribution's own interval.
+        age_edges: Predicted ages in years at which the next of `age_scales` begins.
+        age_scales: Factors that stretch the reach of the distribution's own interval.
         gender_temperature: Divides the gender's logit.
     """
 
-    coverage: float = 0.9
-    age_margin: float = 0.0
+    coverage: float = COVERAGE
+    age_edges: tuple[float, ...] = ()
+    age_scales: tuple[float, ...] = (1.0,)
     gender_temperature: float = 1.0
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
+        """The calibration in a bundle's `model.json`.
+
+        Raises:
+            TypeError: A field is missing or unknown.
+            ValueError: A value is no number, or edges and scales don't fit together.
+        """
+        edges, scales = (tuple(map(float, spec[k])) for k in ("age_edges", "age_scales"))
+        if len(scales) != len(edges) + 1 or list(edges) != sorted(edges):
+            raise ValueError("age_edges must rise and be one fewer than age_scales")
+        numbers = {k: float(v) for k, v in spec.items() if k not in ("age_edges", "age_scales")}
+        return cls(age_edges=edges, age_scales=scales, **numbers)
+
+    def scale_at(self, age: FloatArray) -> FloatArray:
+        """The scale for each predicted age `(n,)`."""
+        index = np.searchsorted(self.age_edges, age, side="right")
+        return np.asarray(self.age_scales, np.float32)[index]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +81,16 @@ def quantile_interval(distribution: FloatArray, coverage: float) -> FloatArray:
     return np.array(ends, np.float32).reshape(-1, 2)
 
 
+def interval_reach(raw: RawOutputs, coverage: float) -> FloatArray:
+    """Years `(n, 2)` from the age down and up to the ends of its distribution's interval.
+
+    Half a year is added at both ends, since an age is stated in whole years.
+    """
+    interval = quantile_interval(raw.distribution, coverage)
+    reach = np.stack([raw.age - interval[:, 0], interval[:, 1] - raw.age], axis=1)
+    return np.maximum(reach, 0) + np.float32(0.5)
+
+
 def scale_probability(probability: NDArray[Any], temperature: float) -> NDArray[Any]:
     """Probabilities whose logits are divided by `temperature`."""
     p = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
@@ -65,9 +99,8 @@ def scale_probability(probability: NDArray[Any], temperature: float) -> NDArray[
 
 def calibrate(raw: RawOutputs, calibration: Calibration) -> list[Prediction]:
     """Calibrated predictions; the interval always contains the age, and never starts below 0."""
-    interval = quantile_interval(raw.distribution, calibration.coverage)
-    low = np.maximum(np.minimum(interval[:, 0] - calibration.age_margin, raw.age), 0)
-    high = np.maximum(interval[:, 1] + calibration.age_margin, raw.age)
+    reach = interval_reach(raw, calibration.coverage) * calibration.scale_at(raw.age)[:, None]
+    low, high = np.maximum(raw.age - reach[:, 0], 0), raw.age + reach[:, 1]
     female = scale_probability(raw.gender, calibration.gender_temperature)
     return [Prediction(*map(float, row)) for row in np.column_stack([raw.age, low, high, female])]
 
@@ -81,9 +114,19 @@ class Predictor:
     """
 
     def __init__(
-        self, bundle: Bundle, compute: Compute, batch_size: int = DEFAULT_BATCH_SIZE
+        self,
+        bundle: Bundle,
+        compute: Compute,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        tta: bool = False,
     ) -> None:
         """Build the network in `compute`'s precision and load the weights.
+
+        Args:
+            bundle: The bundle.
+            compute: Device and precision.
+            batch_size: Crops the network takes at once.
+            tta: Test-time augmentation: average the outputs for each crop and its mirror image.
 
         Raises:
             BundleError: A setting is missing or the weights don't fit.
@@ -93,10 +136,11 @@ class Predictor:
 
         self.model_id = bundle.model_id
         self.batch_size = batch_size
+        self._tta = tta
         try:
             self.input_size = int(bundle.spec["input_size"])
             architecture = Architecture(**bundle.spec["architecture"])
-            self.calibration = Calibration(**bundle.spec["calibration"])
+            self.calibration = Calibration.from_spec(bundle.spec["calibration"])
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 f"{bundle.path}: model.json lacks a usable setting ({error!r}); export it again"
@@ -135,9 +179,15 @@ class Predictor:
         side = self.input_size
         batch = np.zeros((self.batch_size, side, side, 3), np.uint8)
         batch[: len(crops)] = crops
+        outputs = self._outputs(batch)
+        if self._tta:
+            mirrored = self._outputs(batch[:, :, ::-1])
+            outputs = {k: (a + mirrored[k]) * np.float32(0.5) for k, a in outputs.items()}
+        return {name: array[: len(crops)] for name, array in outputs.items()}
+
+    def _outputs(self, batch: ImageArray) -> dict[str, FloatArray]:
         with self._device:
-            outputs = self._forward(batch)
-        return {name: tensor.numpy()[: len(crops)] for name, tensor in outputs.items()}
+            return {name: tensor.numpy() for name, tensor in self._forward(batch).items()}
 
     def predict(self, crops: Sequence[ImageArray]) -> list[Prediction]:
         """Ages in years with intervals, and calibrated probabilities of female, one a crop."""

@@ -1,0 +1,1 @@
+"""Measuring predictions against labels: join, metrics, plots, report."""

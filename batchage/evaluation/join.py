@@ -1,0 +1,133 @@
+"""A scan's table and labels, joined: which face a label speaks of, and what was left over."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from batchage.errors import UsageError
+from batchage.evaluation.labels import Label
+from batchage.evaluation.metrics import QUALITIES, Outcome
+from batchage.types import FloatArray
+from batchage.write import read_table
+
+LABELS_COLUMNS = ("age_min", "age_max", "gender", "group")
+PREDICTED_COLUMNS = ("age_years", "age_low", "age_high", "gender_prob_female")
+POSITION_COLUMNS = ("image_path", "root", "image_width", "image_height", "x1", "y1", "x2", "y2")
+
+
+def central_face(boxes: FloatArray, width: float, height: float) -> int:
+    """Index of the box `(n, 4)` that is nearest the middle of a picture."""
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return int(np.argmin(np.hypot(*(centres - [width / 2, height / 2]).T)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Joined:
+    """Labels that met a face, and counts of the rest.
+
+    Attributes:
+        outcome: Labels and predictions.
+        without_face: Labels whose photo has no row: no face was found, or it wasn't scanned.
+        of_several: Labels of photos with several faces, of which the central one was taken.
+        unlabelled_photos: Photos with faces that no label names.
+    """
+
+    outcome: Outcome
+    without_face: list[Label]
+    of_several: int
+    unlabelled_photos: int
+
+
+def outcome_of(labels: Sequence[Label], faces: Sequence[dict[str, Any]]) -> Outcome:
+    """The outcome of labels and their faces, which are rows of the faces table."""
+
+    def column(name: str) -> Any:
+        return np.array([face.get(name) for face in faces], np.float64)
+
+    age, low, high, prob_female = (column(name) for name in PREDICTED_COLUMNS)
+    return Outcome(
+        np.array([label.age_min for label in labels], np.float64),
+        np.array([label.age_max for label in labels], np.float64),
+        age,
+        low,
+        high,
+        np.array([label.gender for label in labels], object),
+        prob_female,
+        np.array([label.group for label in labels], object),
+        {name: column(name) for name in QUALITIES},
+    )
+
+
+def read_faces(path: Path) -> pa.Table:
+    """A faces table.
+
+    Raises:
+        UsageError: It isn't one.
+    """
+    try:
+        table = read_table(path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UsageError(
+            f"{path}: can't be read as a table of faces ({reason}); give the one that a scan wrote"
+        ) from None
+    missing = {*POSITION_COLUMNS, *PREDICTED_COLUMNS} - set(table.column_names)
+    if missing:
+        raise UsageError(
+            f"{path}: has no column {min(missing)}; give the table of faces that a scan wrote"
+        )
+    return table
+
+
+def _choose(faces: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    boxes = np.array([[face[k] for k in ("x1", "y1", "x2", "y2")] for face in faces], np.float32)
+    return faces[central_face(boxes, faces[0]["image_width"], faces[0]["image_height"])]
+
+
+def join(faces: Iterable[dict[str, Any]], labels: Sequence[Label]) -> Joined:
+    """Find each label's face.
+
+    A label meets the photo at its path; where the scanned folder has been moved since, the photo
+    whose `image_path` is the label's own path as written.
+
+    Raises:
+        UsageError: No label meets any face, or two labels name one photo.
+    """
+    photos: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    relative: dict[str, set[str]] = defaultdict(set)
+    for face in faces:
+        place = os.path.normpath(f"{face['root']}/{face['image_path']}")
+        photos[place].append(face)
+        relative[face["image_path"]].add(place)
+    met: dict[str, Label] = {}
+    without_face = []
+    for label in labels:
+        place = os.path.normpath(label.path.absolute())
+        if place not in photos:
+            alternatives = relative.get(Path(label.written).as_posix(), set())
+            place = next(iter(alternatives)) if len(alternatives) == 1 else place
+        if place not in photos:
+            without_face.append(label)
+        elif place in met:
+            raise UsageError(f"{label.written}: two labels for one photo; keep one of them")
+        else:
+            met[place] = label
+    if not met:
+        raise UsageError(
+            "no label names a photo of the table; paths are relative to the labels' file, or to "
+            "the scanned folder"
+        )
+    return Joined(
+        outcome_of(list(met.values()), [_choose(photos[place]) for place in met]),
+        without_face,
+        sum(len(photos[place]) > 1 for place in met),
+        len(photos) - len(met),
+    )

@@ -1,0 +1,238 @@
+"""Predictions against labels, as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatVector = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Metrics = dict[str, float | int | None]
+
+CALIBRATION_BINS = 10
+QUALITY_BINS = 5
+QUALITIES = {
+    "face_size_px": "face size, px",
+    "sharpness": "sharpness",
+    "detection_score": "detection score",
+    "yaw": "yaw, either side",
+    "pitch": "pitch, either way",
+    "roll": "roll, either way, degrees",
+}
+"""Columns of the faces table that may tell a bad face, and what reports call them."""
+SIGNED = {"yaw", "pitch", "roll"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """Labels and predictions of n faces.
+
+    Attributes:
+        age_min: Labelled age in years `(n,)`, or the lower end of its range.
+        age_max: The same, or the upper end, which counts as a whole year.
+        age: Predicted age in years `(n,)`.
+        low: Lower end of the predicted interval `(n,)`; NaN where there is none.
+        high: Upper end `(n,)`.
+        gender: Labels `(n,)`: `male`, `female`, or None where unknown.
+        prob_female: Predicted probability of female `(n,)`.
+        group: The data set's own label of a group `(n,)`, or None.
+        quality: Columns `(n,)` by the names in `QUALITIES`; NaN where no face was detected.
+    """
+
+    age_min: FloatVector
+    age_max: FloatVector
+    age: FloatVector
+    low: FloatVector
+    high: FloatVector
+    gender: NDArray[np.object_]
+    prob_female: FloatVector
+    group: NDArray[np.object_]
+    quality: dict[str, FloatVector]
+
+    def __len__(self) -> int:
+        return len(self.age)
+
+    def select(self, mask: Mask) -> Self:
+        """The faces in `mask`."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "quality"}
+        return type(self)(
+            **{name: value[mask] for name, value in values.items()},
+            quality={name: value[mask] for name, value in self.quality.items()},
+        )
+
+    @property
+    def exact(self) -> Mask:
+        """Whether the label is one age, not a range."""
+        return np.asarray(self.age_min == self.age_max)
+
+    @property
+    def age_error(self) -> FloatVector:
+        """Absolute error in years; for a range, the distance to it."""
+        return np.maximum(np.maximum(self.age_min - self.age, self.age - self.age_max), 0)
+
+    @property
+    def age_in_range(self) -> Mask:
+        """Whether the predicted age, in completed years, lies in the label's range."""
+        return np.asarray((self.age >= self.age_min) & (self.age < self.age_max + 1))
+
+    @property
+    def covered(self) -> Mask:
+        """Whether the labelled age, or some age of its range, lies in the interval."""
+        return np.asarray((self.low <= self.age_max) & (self.age_min <= self.high))
+
+    @property
+    def female(self) -> Mask:
+        """Whether the label is female."""
+        return np.asarray(self.gender == "female")
+
+    @property
+    def gender_known(self) -> Mask:
+        """Whether there is a gender label."""
+        return np.asarray(self.gender != None)  # noqa: E711
+
+    @property
+    def gender_right(self) -> Mask:
+        """Whether the more probable gender is the label."""
+        return np.asarray((self.prob_female >= 0.5) == self.female)
+
+
+def _mean(values: NDArray[Any], digits: int = 4) -> float | None:
+    return round(float(values.mean()), digits) if len(values) else None
+
+
+def group_metrics(outcome: Outcome) -> Metrics:
+    """The metrics that every table has; None where no label allows one."""
+    exact, ranged, known = outcome.exact, ~outcome.exact, outcome.gender_known
+    with_interval = exact & np.isfinite(outcome.low)
+    return {
+        "faces": len(outcome),
+        "age_mae": _mean(outcome.age_error[exact], 3),
+        "age_in_range": _mean(outcome.age_in_range[ranged]),
+        "gender_accuracy": _mean(outcome.gender_right[known]),
+        "interval_coverage": _mean(outcome.covered[with_interval]),
+        "interval_width": _mean((outcome.high - outcome.low)[with_interval], 2),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Faces whose more probable gender has about the same stated probability."""
+
+    share: float
+    stated: float
+    right: float
+
+
+def reliability(probability: FloatVector, truth: Mask) -> list[ReliabilityBin]:
+    """Stated against true frequency of the more probable class, for bins that aren't empty."""
+    stated = np.maximum(probability, 1 - probability)
+    right = (probability >= 0.5) == truth
+    index = ((stated - 0.5) * 2 * CALIBRATION_BINS).astype(int).clip(0, CALIBRATION_BINS - 1)
+    members = [index == b for b in range(CALIBRATION_BINS)]
+    return [
+        ReliabilityBin(float(m.mean()), float(stated[m].mean()), float(right[m].mean()))
+        for m in members
+        if m.any()
+    ]
+
+
+def calibration_error(probability: FloatVector, truth: Mask) -> float:
+    """Expected calibration error (Naeini et al., 2015) of the more probable class."""
+    return sum(b.share * abs(b.stated - b.right) for b in reliability(probability, truth))
+
+
+def quality_bins(outcome: Outcome, name: str) -> Iterator[tuple[str, Outcome]]:
+    """Faces in bins of equal counts of one quality column, worst first, with the bin's bounds."""
+    value = np.abs(outcome.quality[name]) if name in SIGNED else outcome.quality[name]
+    known = np.isfinite(value)
+    quantiles = np.quantile(value[known], np.linspace(0, 1, QUALITY_BINS + 1))
+    # Bounds are rounded as they are shown, so that no two bins look the same.
+    edges = np.unique([float(f"{round(q, 3):.3g}") for q in quantiles])
+    index = np.searchsorted(edges[1:-1], value, side="right")
+    bins = list(enumerate(pairwise(edges if len(edges) > 1 else edges.repeat(2))))
+    for number, (low, high) in bins if name not in SIGNED else reversed(bins):
+        inside = known & (index == number)
+        if inside.any():
+            yield f"{low:g} to {high:g}", outcome.select(inside)
+
+
+def _confusion(outcome: Outcome) -> dict[str, dict[str, int]]:
+    predicted = outcome.prob_female >= 0.5
+    return {
+        label: {
+            "male": int((~predicted & (outcome.gender == label)).sum()),
+            "female": int((predicted & (outcome.gender == label)).sum()),
+        }
+        for label in ("male", "female")
+    }
+
+
+def _subsets(outcome: Outcome) -> dict[str, Mask]:
+    return {
+        "ages 5 and over": outcome.age_min >= 5,
+        "ages 21 to 60": (outcome.age_min >= 21) & (outcome.age_max <= 60),
+    }
+
+
+def _decades(outcome: Outcome) -> dict[str, Mask]:
+    # A range belongs to the decade of its lower end.
+    return {
+        f"{d}–{d + 9}": (outcome.age_min >= d) & (outcome.age_min < d + 10)
+        for d in range(0, 130, 10)
+    }
+
+
+def _groups(outcome: Outcome) -> dict[str, Mask]:
+    names = sorted({g for g in outcome.group if g is not None})
+    return {
+        f"{name}, {gender}": (outcome.group == name) & (outcome.gender == gender)
+        for name in names
+        for gender in ("male", "female")
+    }
+
+
+def _groups_by_age(outcome: Outcome) -> dict[str, Mask]:
+    spans = {"0–19": (0, 20), "20–39": (20, 40), "40–59": (40, 60), "60 and over": (60, 131)}
+    return {
+        f"{group}, {span}": mask & (outcome.age_min >= low) & (outcome.age_min < high)
+        for group, mask in _groups(outcome).items()
+        for span, (low, high) in spans.items()
+    }
+
+
+def all_metrics(outcome: Outcome) -> dict[str, Any]:
+    """Everything that is reported of a labelled set, JSON-ready; ages in years, shares 0…1."""
+
+    def table(masks: dict[str, Mask]) -> dict[str, Metrics]:
+        return {
+            name: group_metrics(outcome.select(mask)) for name, mask in masks.items() if mask.any()
+        }
+
+    exact, known = outcome.exact, outcome.gender_known
+    error = outcome.age_error[exact]
+    probability, female = outcome.prob_female[known], outcome.female[known]
+    return {
+        "all": group_metrics(outcome),
+        "age_within_5_years": _mean(error <= 5),
+        "age_median_error": round(float(np.median(error)), 3) if len(error) else None,
+        "age_bias": _mean((outcome.age - outcome.age_min)[exact], 3),
+        "age_distance_to_range": _mean(outcome.age_error[~exact], 3),
+        "gender_calibration_error": (
+            round(calibration_error(probability, female), 4) if known.any() else None
+        ),
+        "gender_confusion": _confusion(outcome),
+        "subsets": table(_subsets(outcome)),
+        "decades": table(_decades(outcome)),
+        "groups": table(_groups(outcome)),
+        "groups_by_age": table(_groups_by_age(outcome)),
+        "quality": {
+            name: {bounds: group_metrics(part) for bounds, part in quality_bins(outcome, name)}
+            for name in outcome.quality
+            if np.isfinite(outcome.quality[name]).any()
+        },
+    }

@@ -1,0 +1,100 @@
+"""Metrics as tables that people read: in a terminal and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from batchage.evaluation.metrics import QUALITIES, Metrics
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+COLUMNS = {
+    "faces": ("faces", "{:,}"),
+    "age_mae": ("age MAE, years", "{:.2f}"),
+    "age_in_range": ("age in range", "{:.1%}"),
+    "gender_accuracy": ("gender", "{:.1%}"),
+    "interval_coverage": ("interval coverage", "{:.1%}"),
+    "interval_width": ("interval width, years", "{:.1f}"),
+}
+FACTS = {
+    "age_within_5_years": ("age within 5 years", "{:.1%}"),
+    "age_median_error": ("median age error, years", "{:.2f}"),
+    "age_bias": ("mean age bias, years", "{:+.2f}"),
+    "age_distance_to_range": ("mean distance to the age range, years", "{:.2f}"),
+    "gender_calibration_error": ("expected calibration error of the gender probability", "{:.3f}"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One table with a title; every cell is text."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def group_section(title: str, table: Mapping[str, Metrics], first: str = "") -> Section:
+    """Rows of metrics by name; columns that no row has are left out."""
+    shown = [k for k in COLUMNS if any(row[k] is not None for row in table.values())]
+    rows = [
+        [name, *("" if row[k] is None else COLUMNS[k][1].format(row[k]) for k in shown)]
+        for name, row in table.items()
+    ]
+    return Section(title, [first, *(COLUMNS[k][0] for k in shown)], rows)
+
+
+def sections(metrics: Mapping[str, Any]) -> Iterator[Section]:
+    """The tables of `all_metrics`' answer; those that no label allows are left out."""
+    yield group_section("Accuracy", {"all": metrics["all"], **metrics["subsets"]})
+    facts = [
+        [name, form.format(metrics[key])]
+        for key, (name, form) in FACTS.items()
+        if metrics[key] is not None
+    ]
+    yield Section("In short", ["", "value"], facts)
+    if sum(n for row in metrics["gender_confusion"].values() for n in row.values()):
+        rows = [
+            [label, *(f"{n:,}" for n in row.values())]
+            for label, row in metrics["gender_confusion"].items()
+        ]
+        yield Section("Gender", ["labelled", "predicted male", "predicted female"], rows)
+    yield group_section("By labelled age", metrics["decades"], "years")
+    if metrics["groups"]:
+        yield group_section("By the labels' group and gender", metrics["groups"])
+    if metrics["groups_by_age"]:
+        yield group_section("By group, gender and age", metrics["groups_by_age"])
+    for name, table in metrics["quality"].items():
+        if len(table) > 1:
+            yield group_section(f"By {QUALITIES[name]}, worst first", table)
+
+
+def markdown_table(section: Section, level: int = 2) -> str:
+    """A section in Markdown, under a heading of `level`."""
+    rule = "|".join(["---"] * len(section.columns))
+    head, *body = (
+        f"| {' | '.join(map(_cell, cells))} |" for cells in [section.columns, *section.rows]
+    )
+    return "\n".join([f"{'#' * level} {section.title}\n", head, f"|{rule}|", *body])
+
+
+def _cell(text: str) -> str:
+    # A label's group is a user's text; a pipe or line break in it would break the table.
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def show(console: Console, metrics: Mapping[str, Any]) -> None:
+    """Print the sections, but for the longest."""
+    from rich.table import Table
+    from rich.text import Text
+
+    for section in sections({**metrics, "groups_by_age": {}}):
+        table = Table(title=section.title, title_justify="left")
+        for i, name in enumerate(section.columns):
+            table.add_column(name, justify="right" if i else "left")
+        for row in section.rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
