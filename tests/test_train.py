@@ -1,6 +1,8 @@
 """Training end to end on drawn pictures: prepare, fit, a stop and its resumption, export."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -13,14 +15,13 @@ from PIL import Image
 from batchage.align import TEMPLATE, align
 from batchage.bundle import load_bundle
 from batchage.errors import UsageError
+from batchage.evaluation.metrics import calibration_error
 from batchage.predict.hardware import Compute
 from batchage.predict.network import KIND, Architecture
-from batchage.predict.predictor import Predictor
+from batchage.predict.predictor import Calibration, Predictor, RawOutputs, calibrate
 from train.data import Augmentation, Faces, read_manifests
-from train.evaluate import calibration_error
-from train.export import conformal_margin, export, fit_temperature
+from train.export import export, fit_age_scales, fit_temperature
 from train.fit import Phase, Recipe, Run, fit, read_recipe
-from train.labels import read_csv, read_utkface
 from train.losses import age_distance, distribution_loss, gender_loss
 from train.prepare import difference_hash, duplicate_groups, split_groups
 
@@ -68,7 +69,7 @@ def make_manifest(folder: Path, n=40):
                 "age_min": age,
                 "age_max": age,
                 "gender": ["male", "female", None][i % 3] if i > 3 else "male",
-                "race": None,
+                "group": None,
                 "landmarks": (TEMPLATE * 64 / 200).ravel().tolist(),
                 "split": "validation" if i < 8 else "train",
             }
@@ -114,13 +115,8 @@ def test_stopped_training_goes_on_and_exports_a_bundle(tmp_path, vgg16, monkeypa
     assert recipe.architecture == Architecture(8, 8, 8)
     monkeypatch.setattr("train.fit.SAVE_EVERY", 1)
 
-    class Stop(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            if batch == 1:
-                raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr("train.fit.Bar", lambda *_: Stop())
+        patch.setattr("train.fit.Bar", lambda *_: Recorder([], stop_at=1))
         with pytest.raises(KeyboardInterrupt):
             fit(recipe, [manifest], str(vgg16), tmp_path / "run")
     at = json.loads((tmp_path / "run" / "progress.json").read_text())
@@ -134,6 +130,78 @@ def test_stopped_training_goes_on_and_exports_a_bundle(tmp_path, vgg16, monkeypa
     predictor = Predictor(load_bundle(tmp_path / "bundle", KIND), Compute("cpu", "float32", ""))
     crop = np.zeros((48, 48, 3), np.uint8)
     assert 0 <= predictor.predict([crop])[0].age_years <= 100
+
+
+class Recorder(keras.callbacks.Callback):
+    """Takes the place of the progress bar: notes every step, and may stand for a kill."""
+
+    def __init__(self, steps, stop_at=None):
+        super().__init__()
+        self.steps, self.stop_at = steps, stop_at
+
+    def on_train_batch_end(self, batch, logs=None):
+        optimizer = self.model.optimizer
+        self.steps.append((int(optimizer.iterations), float(optimizer.learning_rate)))
+        if batch == self.stop_at:
+            raise KeyboardInterrupt
+
+
+def test_resumed_training_follows_the_undisturbed_schedule(tmp_path, vgg16, monkeypatch):
+    manifest = make_manifest(tmp_path, 32)
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    recipe = read_recipe(tmp_path / "recipe.toml")
+    monkeypatch.setattr("train.fit.SAVE_EVERY", 1)
+
+    def steps_of(folder, stop_at):
+        steps = []
+        monkeypatch.setattr("train.fit.Bar", lambda *_: Recorder(steps, stop_at))
+        if stop_at is None:
+            fit(recipe, [manifest], str(vgg16), folder)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                fit(recipe, [manifest], str(vgg16), folder)
+        return steps
+
+    whole = steps_of(tmp_path / "whole", None)
+    pieces = [steps_of(tmp_path / "stopped", stop) for stop in (0, 0, None)]
+    assert [len(piece) for piece in pieces] == [1, 1, 4]
+    assert [step for piece in pieces for step in piece] == whole
+    assert len({rate for _, rate in whole}) > 3
+
+
+MIRRORED = """
+import sys
+from pathlib import Path
+import keras, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import train.fit as fit
+fit.choose_compute = lambda: fit_compute
+from batchage.predict.hardware import Compute
+fit_compute = Compute("cpu", "float32", "test")
+manifest, recipe, vgg16, folder = map(Path, sys.argv[1:])
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert strategy.num_replicas_in_sync == 2
+run = fit.fit(fit.read_recipe(recipe), [manifest], str(vgg16), folder, strategy)
+print(run.at["best"]["val_age_mae"])
+"""
+
+
+def test_training_spreads_over_two_devices(tmp_path, vgg16):
+    manifest = make_manifest(tmp_path, 32)
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    result = subprocess.run(
+        [sys.executable, "-c", MIRRORED, manifest, tmp_path / "recipe.toml", vgg16,
+         tmp_path / "mirrored"],
+        cwd=Path(__file__).resolve().parent.parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert Run(tmp_path / "mirrored").at["phase"] == 2
+    alone = fit(read_recipe(tmp_path / "recipe.toml"), [manifest], str(vgg16), tmp_path / "alone")
+    # Batch norm sees half a batch on each device, so the two differ a little.
+    assert float(result.stdout.split()[-1]) == pytest.approx(
+        alone.at["best"]["val_age_mae"], rel=0.2
+    )
 
 
 def test_recipe_and_manifest_mistakes_are_explained(tmp_path):
@@ -184,16 +252,37 @@ def test_near_duplicates_share_a_group_and_a_split():
     assert 0.8 < splits.count("train") / len(splits) < 0.88
 
 
-def test_conformal_margin_reaches_its_coverage():
-    rng = np.random.default_rng(0)
-    centre = rng.uniform(20, 80, 2000)
-    years = np.arange(101)
-    mass = np.exp(-((years - centre[:, None]) ** 2) / 2)
+def gaussian_outputs(centre, sigma=1.0):
+    mass = np.exp(-((np.arange(101) - centre[:, None]) ** 2) / (2 * sigma**2))
     mass = (mass / mass.sum(axis=1, keepdims=True)).astype(np.float32)
-    ages = (centre + rng.normal(0, 6, 2000)).astype(np.float32)
-    margin = conformal_margin(mass, ages)
-    inside = np.abs(ages - centre) <= 1.645 + margin
-    assert 0.88 < inside.mean() < 0.93
+    return RawOutputs(centre.astype(np.float32), mass, np.full(len(centre), 0.5, np.float32))
+
+
+def test_intervals_reach_their_coverage_at_every_age():
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        centre = rng.uniform(20, 80, n)
+        # The old are harder: one scale for all would cover them too rarely.
+        return gaussian_outputs(centre), (centre + rng.normal(0, centre / 10)).astype(np.float32)
+
+    raw, ages = draw(3000)
+    edges, scales = fit_age_scales(raw, ages)
+    assert len(scales) == len(edges) + 1 > 5
+    assert scales[0] < scales[-1]
+    fresh, truth = draw(3000)
+    found = calibrate(fresh, Calibration(age_edges=edges, age_scales=scales))
+    inside = np.array([p.age_low <= t <= p.age_high for p, t in zip(found, truth, strict=True)])
+    for decade in range(20, 80, 10):
+        member = (fresh.age >= decade) & (fresh.age < decade + 10)
+        assert 0.85 < inside[member].mean() < 0.95
+
+
+def test_few_validation_faces_share_one_scale():
+    raw = gaussian_outputs(np.linspace(20, 60, 30))
+    edges, scales = fit_age_scales(raw, raw.age + 1)
+    assert edges == ()
+    assert len(scales) == 1
 
 
 def test_temperature_undoes_overconfidence():
@@ -203,33 +292,6 @@ def test_temperature_undoes_overconfidence():
     overconfident = (1 / (1 + np.exp(-3 * logits))).astype(np.float32)
     assert fit_temperature(overconfident, truth) == pytest.approx(3, rel=0.1)
     assert calibration_error(overconfident, truth) > 0.1
-
-
-def test_utkface_names_and_csv_are_read(tmp_path):
-    for name in ("25_1_3_2017.jpg.chip.jpg", "no-label.jpg"):
-        (tmp_path / name).write_bytes(b"")
-    (label,) = read_utkface(tmp_path)
-    assert (label.age_min, label.gender, label.race) == (25, "female", "Indian")
-    file = tmp_path / "labels.csv"
-    file.write_text(
-        "path,age,age_min,age_max,gender\na.jpg,30,,,male\nb.jpg,,20,29,1\nc.jpg,,70,,\n"
-    )
-    exact, ranged, open_ended = read_csv(file)
-    assert (exact.age_min, exact.age_max, exact.gender) == (30, 30, "male")
-    assert (ranged.age_min, ranged.age_max, ranged.gender) == (20, 29, "female")
-    assert (open_ended.age_min, open_ended.gender) == (70, None)
-    assert open_ended.age_max > 100
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["name,age\nx,3\n", "path,age\nx,old\n", "path,age\nx,nan\n", "path,age\nx,200\n",
-     "path,age,gender\nx,3,unsure\n", "path,age_min,age_max\nx,30,20\n", "path,age\n,3\n"],
-)  # fmt: skip
-def test_bad_csv_is_explained(tmp_path, text):
-    (tmp_path / "labels.csv").write_text(text)
-    with pytest.raises(UsageError, match=r"labels\.csv: (line 2|needs the columns)"):
-        read_csv(tmp_path / "labels.csv")
 
 
 def test_recipe_defaults_have_one_place():

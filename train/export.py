@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -25,31 +26,44 @@ from batchage.errors import BatchageError, UsageError
 from batchage.predict.hardware import choose_compute
 from batchage.predict.network import KIND, build_network
 from batchage.predict.predictor import (
+    COVERAGE,
     Calibration,
     Predictor,
     RawOutputs,
-    quantile_interval,
+    interval_reach,
     scale_probability,
 )
 from train.data import Faces, read_manifests
 from train.fit import Run, read_recipe
 
-COVERAGE = 0.9
+FACES_PER_SCALE = 120
 
 
-def conformal_margin(distribution: NDArray[np.float32], ages: NDArray[np.float32]) -> float:
-    """Years to add to both ends of the distribution's interval so that it covers `COVERAGE`.
+def fit_age_scales(
+    raw: RawOutputs, ages: NDArray[np.float32]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Edges in predicted age, and the scales of the interval's reach that give `COVERAGE`.
 
-    Split-conformal quantile regression (Romano, Patterson, Candès, 2019).
+    Split-conformal prediction (Romano, Patterson, Candès, 2019) with normalised scores, apart for
+    each stretch of the predicted age (Mondrian: Vovk, 2012), so that no age pays for another's.
 
     Args:
-        distribution: `(n, 101)` masses of the validation faces.
+        raw: Outputs for the n validation faces.
         ages: `(n,)` true ages in years.
     """
-    interval = quantile_interval(distribution, COVERAGE)
-    miss = np.maximum(interval[:, 0] - ages, ages - interval[:, 1])
-    level = min(1.0, np.ceil((len(ages) + 1) * COVERAGE) / len(ages))
-    return float(np.quantile(miss, level, method="higher"))
+    reach = interval_reach(raw, COVERAGE)
+    score = np.maximum((raw.age - ages) / reach[:, 0], (ages - raw.age) / reach[:, 1])
+    bins = max(1, len(ages) // FACES_PER_SCALE)
+    edges = np.quantile(raw.age, np.arange(1, bins) / bins)
+    index = np.searchsorted(edges, raw.age, side="right")
+    scales = [conformal_quantile(score[index == b]) for b in range(bins)]
+    return tuple(round(float(e), 3) for e in edges), tuple(round(s, 4) for s in scales)
+
+
+def conformal_quantile(scores: NDArray[np.float32]) -> float:
+    """The score that a new face's exceeds with a chance of 1 - `COVERAGE` at most."""
+    level = min(1.0, np.ceil((len(scores) + 1) * COVERAGE) / len(scores))
+    return float(np.quantile(scores, level, method="higher"))
 
 
 def fit_temperature(probability: NDArray[np.float32], female: NDArray[np.bool_]) -> float:
@@ -85,11 +99,10 @@ def calibration_of(predictor: Predictor, rows: pa.Table) -> Calibration:
     known = genders != None  # noqa: E711
     if not exact.any() or not known.any():
         raise UsageError("the validation split needs pictures with an exact age and a gender")
-    return Calibration(
-        COVERAGE,
-        conformal_margin(raw.distribution[exact], low[exact]),
-        fit_temperature(raw.gender[known], genders[known] == "female"),
-    )
+    chosen = RawOutputs(raw.age[exact], raw.distribution[exact], raw.gender[exact])
+    edges, scales = fit_age_scales(chosen, low[exact])
+    temperature = fit_temperature(raw.gender[known], genders[known] == "female")
+    return Calibration(COVERAGE, edges, scales, round(temperature, 4))
 
 
 def export(run_folder: Path, recipe_path: Path, manifests: list[Path], output: Path) -> Bundle:
@@ -114,16 +127,11 @@ def export(run_folder: Path, recipe_path: Path, manifests: list[Path], output: P
         },
     }
     weights = network_weights(network, "float16")
-    plain = {"coverage": COVERAGE, "age_margin": 0.0, "gender_temperature": 1.0}
-    bundle = save_bundle(output, KIND, weights, {**spec, "calibration": plain})
+    plain = {**spec, "calibration": asdict(Calibration(COVERAGE))}
+    bundle = save_bundle(output, KIND, weights, plain)
     rows = read_manifests(manifests, "validation")
     fitted = calibration_of(Predictor(bundle, choose_compute()), rows)
-    calibration = {
-        "coverage": fitted.coverage,
-        "age_margin": round(fitted.age_margin, 4),
-        "gender_temperature": round(fitted.gender_temperature, 4),
-    }
-    return save_bundle(output, KIND, weights, {**spec, "calibration": calibration})
+    return save_bundle(output, KIND, weights, {**spec, "calibration": asdict(fitted)})
 
 
 def main() -> None:

@@ -248,7 +248,17 @@ def compile_phase(network: Any, phase: Phase, recipe: Recipe, steps: int) -> Non
     optimizer.build(network.trainable_variables)
 
 
-def fit(recipe: Recipe, manifests: list[Path], weights: str, folder: Path) -> Run:
+def choose_strategy() -> Any:
+    """How training is spread: over all GPUs where there are several."""
+    import tensorflow as tf
+
+    several = len(tf.config.list_physical_devices("GPU")) > 1
+    return tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
+
+
+def fit(
+    recipe: Recipe, manifests: list[Path], weights: str, folder: Path, strategy: Any = None
+) -> Run:
     """Train, or go on training, in `folder`.
 
     Args:
@@ -256,11 +266,14 @@ def fit(recipe: Recipe, manifests: list[Path], weights: str, folder: Path) -> Ru
         manifests: Files that `train.prepare` wrote.
         weights: `imagenet`, or the path of a VGG16 weights file or of a bundle's folder.
         folder: The run's folder.
+        strategy: A `tf.distribute.Strategy`; None lets `choose_strategy` look at the hardware.
     """
     run = Run(folder)
+    strategy = strategy or choose_strategy()
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_global_policy(choose_compute().keras_policy)
-    network = build_network(recipe.architecture)
+    with strategy.scope():
+        network = build_network(recipe.architecture)
     if run.at["phase"] or run.state():
         print(f"{folder}: going on with a run that was stopped", flush=True)
     elif (Path(weights) / SPEC_FILE).is_file():
@@ -273,7 +286,8 @@ def fit(recipe: Recipe, manifests: list[Path], weights: str, folder: Path) -> Ru
             continue
         augmented = Faces(training, phase.size, recipe.batch_size, recipe.seed, recipe.augmentation)
         plain = Faces(validation, phase.size, recipe.batch_size)
-        compile_phase(network, phase, recipe, phase.epochs * augmented.batches_per_epoch)
+        with strategy.scope():
+            compile_phase(network, phase, recipe, phase.epochs * augmented.batches_per_epoch)
         if state := run.state():
             network.load_weights(state)
         elif number:

@@ -28,8 +28,9 @@ from batchage.config import DEFAULT_DETECTOR, DetectorSettings
 from batchage.decode import decode
 from batchage.detect import Detector, create_detector
 from batchage.errors import BatchageError, DecodeError
-from batchage.types import Detections, ImageArray
-from train.labels import Label, read_csv, read_utkface
+from batchage.evaluation.join import central_face
+from batchage.evaluation.labels import Label, read_csv, read_utkface
+from batchage.types import ImageArray
 
 BATCH = 32
 DUPLICATE_BITS = 12
@@ -69,13 +70,6 @@ def split_groups(
     return [SPLITS[i] for i in np.searchsorted(edges, position, side="right")]
 
 
-def central_face(found: Detections, image: ImageArray) -> int:
-    """Index of the face whose box is nearest the middle of the picture."""
-    middle = np.array([image.shape[1], image.shape[0]]) / 2
-    centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-    return int(np.argmin(np.hypot(*(centres - middle).T)))
-
-
 def describe(labels: list[Label], detector: Detector) -> pa.Table:
     """Decode and detect every picture; the manifest's columns but for group and split."""
     rows: list[dict[str, object]] = []
@@ -91,19 +85,16 @@ def describe(labels: list[Label], detector: Detector) -> pa.Table:
                     unreadable += 1
                     bar.write(f"{label.path}: left out: {error}", file=sys.stderr)
             for label, image, found in zip(readable, images, detector.detect(images), strict=True):
-                index = central_face(found, image) if len(found) else None
-                points = (
-                    whole_picture(image.shape[1], image.shape[0])
-                    if index is None
-                    else found.landmarks[index]
-                )
+                height, width = image.shape[:2]
+                index = central_face(found.boxes, width, height) if len(found) else None
+                points = whole_picture(width, height) if index is None else found.landmarks[index]
                 rows.append(
                     {
                         "path": str(label.path.absolute()),
                         "age_min": label.age_min,
                         "age_max": label.age_max,
                         "gender": label.gender,
-                        "race": label.race,
+                        "group": label.group,
                         "landmarks": points.ravel().tolist(),
                         "detection_score": None if index is None else float(found.scores[index]),
                         "n_faces": len(found),
@@ -126,7 +117,7 @@ def prepare(
     table = describe(labels, detector)
     hashes = np.frombuffer(b"".join(table["hash"].to_pylist()), np.uint64).reshape(-1, 4)
     groups = duplicate_groups(hashes)
-    table = table.append_column("group", pa.array(groups))
+    table = table.append_column("duplicate_group", pa.array(groups))
     table = table.append_column("split", pa.array(split_groups(groups, seed, shares)))
     return table.replace_schema_metadata({"batchage.split_seed": str(seed)})
 
@@ -138,7 +129,7 @@ def summarise(table: pa.Table) -> None:
     for split in SPLITS:
         inside = [f for s, f in zip(splits, framings, strict=True) if s == split]
         print(f"{split:<12}{len(inside):>10}{inside.count('whole_picture'):>15}")
-    sizes = np.bincount(np.asarray(table["group"]))
+    sizes = np.bincount(np.asarray(table["duplicate_group"]))
     repeated = sizes[sizes > 1]
     print(f"{len(repeated)} groups of near-duplicates with {int(repeated.sum())} pictures")
 
