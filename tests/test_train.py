@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -116,7 +117,7 @@ def test_stopped_training_goes_on_and_exports_a_bundle(tmp_path, vgg16, monkeypa
     monkeypatch.setattr("train.fit.SAVE_EVERY", 1)
 
     with monkeypatch.context() as patch:
-        patch.setattr("train.fit.Bar", lambda *_: Recorder([], stop_at=1))
+        patch.setattr("train.fit.Bar", lambda _, data, __: Recorder(data, [], 1))
         with pytest.raises(KeyboardInterrupt):
             fit(recipe, [manifest], str(vgg16), tmp_path / "run")
     at = json.loads((tmp_path / "run" / "progress.json").read_text())
@@ -135,13 +136,14 @@ def test_stopped_training_goes_on_and_exports_a_bundle(tmp_path, vgg16, monkeypa
 class Recorder(keras.callbacks.Callback):
     """Takes the place of the progress bar: notes every step, and may stand for a kill."""
 
-    def __init__(self, steps, stop_at=None):
+    def __init__(self, data, steps, stop_at=None):
         super().__init__()
-        self.steps, self.stop_at = steps, stop_at
+        self.data, self.steps, self.stop_at = data, steps, stop_at
 
     def on_train_batch_end(self, batch, logs=None):
         optimizer = self.model.optimizer
-        self.steps.append((int(optimizer.iterations), float(optimizer.learning_rate)))
+        place = self.data.epoch, self.data.skip + batch
+        self.steps.append((*place, int(optimizer.iterations), float(optimizer.learning_rate)))
         if batch == self.stop_at:
             raise KeyboardInterrupt
 
@@ -150,11 +152,12 @@ def test_resumed_training_follows_the_undisturbed_schedule(tmp_path, vgg16, monk
     manifest = make_manifest(tmp_path, 32)
     (tmp_path / "recipe.toml").write_text(RECIPE)
     recipe = read_recipe(tmp_path / "recipe.toml")
+    recipe = replace(recipe, phases=[replace(recipe.phases[0], epochs=2)])
     monkeypatch.setattr("train.fit.SAVE_EVERY", 1)
 
     def steps_of(folder, stop_at):
         steps = []
-        monkeypatch.setattr("train.fit.Bar", lambda *_: Recorder(steps, stop_at))
+        monkeypatch.setattr("train.fit.Bar", lambda _, data, __: Recorder(data, steps, stop_at))
         if stop_at is None:
             fit(recipe, [manifest], str(vgg16), folder)
         else:
@@ -164,13 +167,15 @@ def test_resumed_training_follows_the_undisturbed_schedule(tmp_path, vgg16, monk
 
     whole = steps_of(tmp_path / "whole", None)
     pieces = [steps_of(tmp_path / "stopped", stop) for stop in (0, 0, None)]
+    assert [step[:3] for step in whole] == [(e, b, 3 * e + b + 1) for e in (0, 1) for b in range(3)]
+    assert len({step[3] for step in whole}) > 3
     assert [len(piece) for piece in pieces] == [1, 1, 4]
     assert [step for piece in pieces for step in piece] == whole
-    assert len({rate for _, rate in whole}) > 3
 
 
 MIRRORED = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import keras, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]

@@ -140,10 +140,6 @@ class Faces(keras.utils.PyDataset):  # type: ignore[misc]
         if self.augmentation:
             self._order = np.random.default_rng((self.seed, epoch)).permutation(len(self.paths))
 
-    def on_epoch_end(self) -> None:
-        """Go on to the next epoch."""
-        self.start_epoch(self.epoch + 1)
-
     @property
     def batches_per_epoch(self) -> int:
         """Batches of a whole epoch; training drops the last one if it isn't full."""

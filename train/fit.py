@@ -145,8 +145,9 @@ class SaveState(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Save now and then."""
-        if (batch + 1) % SAVE_EVERY == 0:
-            self._save(self._epoch, self._skipped + batch + 1)
+        step = self._skipped + batch + 1
+        if step % SAVE_EVERY == 0 and step < self.data.batches_per_epoch:
+            self._save(self._epoch, step)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Save."""
@@ -288,35 +289,49 @@ def fit(
         plain = Faces(validation, phase.size, recipe.batch_size)
         with strategy.scope():
             compile_phase(network, phase, recipe, phase.epochs * augmented.batches_per_epoch)
-        if state := run.state():
-            network.load_weights(state)
-        elif number:
+        if number and not run.state():
             assign_weights(network, run.best)
-        augmented.start_epoch(run.at["epoch"], run.at["step"])
-        log = keras.callbacks.CSVLogger(folder / "log.csv", append=True)
-        try:
-            network.fit(
-                augmented,
-                validation_data=plain,
-                epochs=phase.epochs,
-                initial_epoch=run.at["epoch"],
-                verbose=0,
-                callbacks=[
-                    SaveState(run, augmented),
-                    keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-                    KeepBest(run, recipe.patience),
-                    Bar(phase.name, augmented, phase.epochs),
-                    log,
-                    keras.callbacks.TensorBoard(
-                        folder / "tensorboard" / phase.name, write_graph=False
-                    ),
-                ],
-            )
-        finally:
-            # An interrupt skips this callback, which closes the file.
-            log.on_train_end()
+        callbacks = [
+            SaveState(run, augmented),
+            keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+            KeepBest(run, recipe.patience),
+            Bar(phase.name, augmented, phase.epochs),
+            keras.callbacks.TensorBoard(folder / "tensorboard" / phase.name, write_graph=False),
+        ]
+        while run.at["epoch"] < phase.epochs:
+            train_epoch(network, run, augmented, plain, callbacks)
+            if network.stop_training:
+                break
         run.move_to(phase=number + 1, epoch=0, step=0, state=None)
     return run
+
+
+def train_epoch(
+    network: Any, run: Run, training: Faces, validation: Faces, callbacks: list[Any]
+) -> None:
+    """The rest of the epoch that `run` is in, from its saved state if there is one.
+
+    One call of Keras's `fit` an epoch, each from the saved state: so a resumed run takes the very
+    way of an undisturbed one. (A longer `fit` would count the batches of a resumed first epoch
+    for all later ones, and leaves averaged weights in the network at its end.)
+    """
+    if state := run.state():
+        network.load_weights(state)
+    epoch = run.at["epoch"]
+    training.start_epoch(epoch, run.at["step"])
+    log = keras.callbacks.CSVLogger(run.folder / "log.csv", append=True)
+    try:
+        network.fit(
+            training,
+            validation_data=validation,
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            verbose=0,
+            callbacks=[*callbacks, log],
+        )
+    finally:
+        # An interrupt skips this callback, which closes the file.
+        log.on_train_end()
 
 
 def main() -> None:
