@@ -1,6 +1,8 @@
 """The rebuilt detector against the original graph's stored answers, and its behaviour."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from batchage.detect.retinaface import (
     letterbox,
     suppress,
 )
-from batchage.errors import MissingExtraError, UsageError
+from batchage.errors import BundleError, MissingExtraError, UsageError
 from batchage.types import Detections
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -115,9 +117,77 @@ def test_anchors_match_the_network(detector):
 def test_unknown_detector_and_missing_extra_are_explained(monkeypatch):
     with pytest.raises(UsageError, match="retinaface-mobilenet025"):
         create_detector("viola-jones", DetectorSettings())
-    monkeypatch.setitem(__import__("sys").modules, "retinaface", None)
+    monkeypatch.setitem(sys.modules, "retinaface", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'batchage\[resnet50\]'"):
         create_detector("retinaface-resnet50", DetectorSettings())
+
+
+def make_package(faces):
+    """Stands for the package `retina-face`: notes what it is given, answers with `faces`."""
+    package = SimpleNamespace(given=[])
+
+    def detect_faces(image, threshold):
+        package.given.append((image, threshold))
+        return faces
+
+    package.RetinaFace = SimpleNamespace(build_model=lambda: None, detect_faces=detect_faces)
+    return package
+
+
+def make_answer(score, left, size=100):
+    points = {
+        "right_eye": [left + 30, 40],
+        "left_eye": [left + 70, 40],
+        "nose": [left + 50, 60],
+        "mouth_right": [left + 35, 80],
+        "mouth_left": [left + 65, 80],
+    }
+    box = [left, 0, left + size, size]
+    return {"score": score, "facial_area": box, "landmarks": points}
+
+
+def test_resnet50_answers_in_the_conventions_of_this_package(monkeypatch):
+    faces = {"face_1": make_answer(0.8, 0), "face_2": make_answer(0.95, 200),
+             "face_3": make_answer(0.9, 400, size=10)}  # fmt: skip
+    package = make_package(faces)
+    monkeypatch.setitem(sys.modules, "retinaface", package)
+    detector = create_detector(
+        "retinaface-resnet50", DetectorSettings(min_score=0.6, min_face_size=20)
+    )
+    picture = np.zeros((100, 500, 3), np.uint8)
+    picture[..., 0] = 255
+    (found,) = detector.detect([picture])
+    assert found.scores.tolist() == pytest.approx([0.95, 0.8])
+    assert found.boxes[0].tolist() == [200, 0, 300, 100]
+    # Left eye first, as the picture shows it.
+    assert found.landmarks[0, :2, 0].tolist() == [230, 270]
+    assert found.landmarks[0, 3:, 0].tolist() == [235, 265]
+    ((given, threshold),) = package.given
+    assert given[0, 0].tolist() == [0, 0, 255]
+    assert threshold == 0.6
+
+
+@pytest.mark.parametrize("answer", [{}, ()])
+def test_resnet50_that_finds_nothing_gives_no_face(monkeypatch, answer):
+    monkeypatch.setitem(sys.modules, "retinaface", make_package(answer))
+    (found,) = create_detector("retinaface-resnet50", DetectorSettings()).detect(
+        [np.zeros((9, 9, 3), np.uint8)]
+    )
+    assert len(found) == 0
+
+
+def test_resnet50_without_its_weights_is_explained(monkeypatch, capsys):
+    package = make_package({})
+
+    def fail():
+        print("downloading")
+        raise ValueError("could not be downloaded\nlong story")
+
+    package.RetinaFace.build_model = fail
+    monkeypatch.setitem(sys.modules, "retinaface", package)
+    with pytest.raises(BundleError, match=r"could not be downloaded\); connect once"):
+        create_detector("retinaface-resnet50", DetectorSettings())
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("size", [0, 100, 650])

@@ -5,7 +5,10 @@ That package downloads its weights when it is first used; choosing this detector
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,8 @@ class RetinaFaceResNet50:
         """
         self.settings = settings or DetectorSettings()
         self.detector_id = "retinaface-resnet50"
+        # Its TensorFlow backend needs tf-keras and changes which Keras TensorFlow hands out.
+        os.environ["DEEPFACE_BACKEND_ENGINE"] = "onnx"
         try:
             from retinaface import RetinaFace
         except (ImportError, ValueError) as error:
@@ -39,7 +44,9 @@ class RetinaFaceResNet50:
             ) from None
         self._package = RetinaFace
         try:
-            RetinaFace.build_model()
+            # It prints what it downloads, and standard output may be the table.
+            with redirect_stdout(sys.stderr):
+                RetinaFace.build_model()
         except Exception as error:
             raise BundleError(
                 "retinaface-resnet50: its weights could not be loaded or downloaded "
