@@ -223,9 +223,9 @@ def test_readme_documents_every_option():
 
     from batchage.cli import app
 
-    command = typer.main.get_command(app).commands["scan"]
+    commands = typer.main.get_command(app).commands
     readme = (ROOT / "README.md").read_text()
-    for parameter in command.params:
+    for parameter in [*commands["scan"].params, *commands["evaluate"].params]:
         for option in parameter.opts:
             if option.startswith("--"):
                 assert option in readme, option
