@@ -43,13 +43,13 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 @contextmanager
-def _errors_to_exit_codes() -> Iterator[None]:
+def _errors_to_exit_codes(when_interrupted: str = "interrupted") -> Iterator[None]:
     try:
         yield
     except BatchageError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _fail("interrupted; no result was written", EXIT_INTERRUPTED)
+        _fail(when_interrupted, EXIT_INTERRUPTED)
 
 
 def _load_tensorflow() -> None:
@@ -184,7 +184,7 @@ def scan(
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 done but some files could not be read, 130 interrupted.
     """
-    with _errors_to_exit_codes():
+    with _errors_to_exit_codes("interrupted; no table was written"):
         _set_up_logging(verbose, quiet, log_file)
         config = ScanConfig(
             output=output,
@@ -272,11 +272,10 @@ def evaluate(
         from batchage.evaluation.run import evaluate as run_evaluation
 
         evaluation = run_evaluation(table, labels, output)
-        console = Console()
         for description, n in evaluation.counts.items():
-            console.print(f"{n:,} {description}")
-        show(console, evaluation.metrics)
-        console.print(f"saved in {output}: {', '.join(f.name for f in evaluation.files)}")
+            typer.echo(f"{n:,} {description}")
+        show(Console(), evaluation.metrics)
+        typer.echo(f"saved in {output}: {', '.join(f.name for f in evaluation.files)}", err=True)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,7 +107,7 @@ def test_metrics_of_exact_ages_by_hand():
 def test_ranges_count_in_completed_years():
     outcome = make_outcome([20, 20, 20, 20], [20.0, 29.9, 30.0, 19.9], age_max=[29] * 4)
     assert list(outcome.age_in_range) == [True, True, False, False]
-    assert np.allclose(outcome.age_error, [0, 0.9, 1, 0.1])
+    assert np.allclose(outcome.age_error, [0, 0, 0, 0.1])
     everyone = all_metrics(outcome)["all"]
     assert everyone["age_in_range"] == 0.5
     assert everyone["age_mae"] is None
@@ -156,7 +157,7 @@ def test_join_counts_what_it_leaves_over(tmp_path):
         ],
     )
     (tmp_path / "labels.csv").write_text(
-        "path,age,gender\n/photos/a.jpg,33,female\nb/c.jpg,50,\nlost.jpg,4,male\n"
+        "path,age,gender\n/photos/a.jpg,33,female\n/photos/b/c.jpg,50,\nlost.jpg,4,male\n"
     )
     evaluation = batchage.evaluate(path, tmp_path / "labels.csv")
     assert list(evaluation.counts.values()) == [2, 1, 1, 1]
@@ -167,9 +168,43 @@ def test_join_counts_what_it_leaves_over(tmp_path):
     assert evaluation.files == []
 
 
+def test_a_label_never_meets_a_namesake_in_another_folder(tmp_path):
+    # b/1.jpg has no face, so no row; its label must not fall back on a/1.jpg.
+    records = [
+        make_record("1.jpg", [70], root=str(tmp_path / "a")),
+        make_record("2.jpg", [30], root=str(tmp_path / "b")),
+    ]
+    table = make_table(tmp_path / "r.parquet", records)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "labels.csv").write_text("path,age\n1.jpg,5\n2.jpg,31\n")
+    joined = batchage.evaluate(table, tmp_path / "b" / "labels.csv").joined
+    assert list(joined.outcome.age) == [30]
+    assert [label.written for label in joined.without_face] == ["1.jpg"]
+
+
+def test_labels_meet_photos_through_symbolic_links(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real", target_is_directory=True)
+    record = make_record("a.jpg", [30], root=str(tmp_path / "real"))
+    table = make_table(tmp_path / "r.parquet", [record])
+    (tmp_path / "labels.csv").write_text("path,age\nlink/a.jpg,31\n")
+    assert len(batchage.evaluate(table, tmp_path / "labels.csv").joined.outcome) == 1
+
+
+def test_exact_ages_and_ranges_may_be_mixed(tmp_path):
+    table = make_table(tmp_path / "r.csv", [make_record("a.jpg", [30]), make_record("b.jpg", [25])])
+    (tmp_path / "labels.csv").write_text(
+        "path,age,age_min,age_max,gender,group\n"
+        "/photos/a.jpg,31,,,female,\n/photos/b.jpg,,20,29,,g$1$_{\n"
+    )
+    metrics = batchage.evaluate(table, tmp_path / "labels.csv", tmp_path / "out").metrics
+    assert (metrics["all"]["age_mae"], metrics["all"]["age_in_range"]) == (1.0, 1.0)
+    assert list(metrics["groups"]) == ["g$1$_{, gender unknown"]
+    assert (tmp_path / "out" / "groups.png").exists()
+
+
 def test_two_labels_for_one_photo_are_refused():
-    faces = [{"root": "/p", "image_path": "a.jpg", **dict.fromkeys(("x1", "y1", "x2", "y2"), 0)}]
-    faces[0] |= {"image_width": 1, "image_height": 1}
+    faces = [{"root": "/p", "image_path": "a.jpg"}]
     labels = [Label(Path("/p/a.jpg"), 1, 1, written="a.jpg")] * 2
     with pytest.raises(UsageError, match="two labels"):
         join(faces, labels)
@@ -203,13 +238,15 @@ def test_command_prints_and_saves(tmp_path, suffix):
         f"{i}.jpg,{18 + i},{'male' if i % 2 else 'female'},g{i % 2}\n" for i in range(30)
     )
     (tmp_path / "labels.csv").write_text("path,age,gender,group\n" + rows)
-    result = run_command(table.name, "--labels", "labels.csv", cwd=tmp_path)
+    arguments = (table.name, "--labels", "labels.csv", "-o", "out[/a]")
+    result = run_command(*arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr.decode()
+    assert b"saved in out[/a]: evaluation.json" in result.stderr
     assert b"30 labels that met a face" in result.stdout
-    saved = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
+    saved = json.loads((tmp_path / "out[/a]" / "evaluation.json").read_text())
     assert saved["all"]["age_mae"] == 2.0
     assert saved["all"]["gender_accuracy"] == 0.5
-    report = (tmp_path / "evaluation" / "evaluation.md").read_text()
+    report = (tmp_path / "out[/a]" / "evaluation.md").read_text()
     for plot in (
         "age",
         "age_error",
@@ -219,7 +256,7 @@ def test_command_prints_and_saves(tmp_path, suffix):
         "quality",
     ):
         assert f"{plot}.png" in report
-        assert (tmp_path / "evaluation" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
+        assert (tmp_path / "out[/a]" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
@@ -227,8 +264,12 @@ def test_command_prints_and_saves(tmp_path, suffix):
     [
         ("missing.parquet", "path,age\n0.jpg,3\n", "missing.parquet"),
         ("text.parquet", "path,age\n0.jpg,3\n", "text.parquet"),
-        ("r.images.parquet", "path,age\n0.jpg,3\n", "no column"),
-        ("other.parquet", "path,age\n0.jpg,3\n", "other.parquet"),
+        ("r.images.parquet", "path,age\n0.jpg,3\n", "table of images"),
+        ("other.parquet", "path,age\n0.jpg,3\n", "no column image_path"),
+        ("other.csv", "path,age\n0.jpg,3\n", "no column image_path"),
+        ("other.jsonl", "path,age\n0.jpg,3\n", "no column image_path"),
+        ("list.jsonl", "path,age\n0.jpg,3\n", "no column image_path"),
+        ("text.jsonl", "path,age\n0.jpg,3\n", "text.jsonl"),
         ("r.xlsx", "path,age\n0.jpg,3\n", "suffix"),
         ("r.parquet", "name\n", "labels.csv"),
         ("r.parquet", "path,age\nnowhere.jpg,3\n", "no label names"),
@@ -236,7 +277,11 @@ def test_command_prints_and_saves(tmp_path, suffix):
 )
 def test_command_explains_what_it_cannot_use(tmp_path, table, labels, word):
     make_table(tmp_path / "r.parquet", [make_record("0.jpg", [20.0])])
-    (tmp_path / "text.parquet").write_text("no table")
+    for name in ("text.parquet", "text.jsonl"):
+        (tmp_path / name).write_text("no table")
+    (tmp_path / "other.csv").write_text("x\n1\n")
+    (tmp_path / "other.jsonl").write_text('{"x": 1}\n')
+    (tmp_path / "list.jsonl").write_text("[1]\n")
     pa.parquet.write_table(pa.table({"x": [1]}), tmp_path / "other.parquet")
     (tmp_path / "labels.csv").write_text(labels)
     result = run_command(table, "--labels", "labels.csv", cwd=tmp_path)

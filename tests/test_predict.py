@@ -7,10 +7,10 @@ import h5py
 import numpy as np
 import pytest
 
-from batchage.bundle import load_bundle, network_weights, save_bundle
+from batchage.bundle import load_bundle
 from batchage.errors import BundleError, UsageError
 from batchage.predict.hardware import Compute, choose_compute
-from batchage.predict.network import KIND, Architecture, build_network
+from batchage.predict.network import KIND, Architecture
 from batchage.predict.predictor import (
     Calibration,
     Predictor,
@@ -19,20 +19,9 @@ from batchage.predict.predictor import (
     quantile_interval,
     scale_probability,
 )
+from tests.builders import make_bundle
 
 FLOAT32 = Compute("cpu", "float32", "test")
-TINY = Architecture(shared_units=8, age_units=8, gender_units=8)
-
-
-def make_bundle(folder, **changes):
-    network = build_network(TINY)
-    spec = {
-        "input_size": 32,
-        "architecture": TINY.to_dict(),
-        "calibration": asdict(Calibration(age_edges=(30.0,), age_scales=(1.0, 1.2))),
-        **changes,
-    }
-    return save_bundle(folder, KIND, network_weights(network, "float16"), spec)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pyarrow as pa
@@ -16,15 +17,17 @@ from PIL import Image
 from batchage.align import TEMPLATE, align
 from batchage.bundle import load_bundle
 from batchage.errors import UsageError
-from batchage.evaluation.metrics import calibration_error
 from batchage.predict.hardware import Compute
-from batchage.predict.network import KIND, Architecture
-from batchage.predict.predictor import Calibration, Predictor, RawOutputs, calibrate
+from batchage.predict.network import KIND, Architecture, build_network
+from batchage.predict.predictor import Predictor
+from tests.builders import TINY, make_bundle
 from train.data import Augmentation, Faces, read_manifests
-from train.export import export, fit_age_scales, fit_temperature
-from train.fit import Phase, Recipe, Run, fit, read_recipe
+from train.export import export
+from train.fit import fit, load_start
 from train.losses import age_distance, distribution_loss, gender_loss
 from train.prepare import difference_hash, duplicate_groups, split_groups
+from train.recipe import Phase, Recipe, read_recipe
+from train.run import Run
 
 RECIPE = """
 batch_size = 8
@@ -72,7 +75,7 @@ def make_manifest(folder: Path, n=40):
                 "gender": ["male", "female", None][i % 3] if i > 3 else "male",
                 "group": None,
                 "landmarks": (TEMPLATE * 64 / 200).ravel().tolist(),
-                "split": "validation" if i < 8 else "train",
+                "split": "validation" if i < 12 else "train",
             }
         )
     manifest = folder / "manifest.parquet"
@@ -126,7 +129,7 @@ def test_stopped_training_goes_on_and_exports_a_bundle(tmp_path, vgg16, monkeypa
     assert run.at["phase"] == 2
     assert run.at["best"]["phase"] == 1
     assert (tmp_path / "run" / "log.csv").read_text().count("\n") >= 2
-    bundle = export(tmp_path / "run", tmp_path / "recipe.toml", [manifest], tmp_path / "bundle")
+    bundle = export(tmp_path / "run", [manifest], tmp_path / "bundle")
     assert bundle.spec["input_size"] == 48
     predictor = Predictor(load_bundle(tmp_path / "bundle", KIND), Compute("cpu", "float32", ""))
     crop = np.zeros((48, 48, 3), np.uint8)
@@ -149,7 +152,7 @@ class Recorder(keras.callbacks.Callback):
 
 
 def test_resumed_training_follows_the_undisturbed_schedule(tmp_path, vgg16, monkeypatch):
-    manifest = make_manifest(tmp_path, 32)
+    manifest = make_manifest(tmp_path, 36)
     (tmp_path / "recipe.toml").write_text(RECIPE)
     recipe = read_recipe(tmp_path / "recipe.toml")
     recipe = replace(recipe, phases=[replace(recipe.phases[0], epochs=2)])
@@ -171,6 +174,11 @@ def test_resumed_training_follows_the_undisturbed_schedule(tmp_path, vgg16, monk
     assert len({step[3] for step in whole}) > 3
     assert [len(piece) for piece in pieces] == [1, 1, 4]
     assert [step for piece in pieces for step in piece] == whole
+    with (
+        h5py.File(tmp_path / "whole" / "best.h5") as one,
+        h5py.File(tmp_path / "stopped" / "best.h5") as other,
+    ):
+        assert np.allclose(one["shared/kernel"], other["shared/kernel"], atol=1e-4)
 
 
 MIRRORED = """
@@ -181,13 +189,14 @@ import keras, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import train.fit as fit
+from train.recipe import read_recipe
 fit.choose_compute = lambda: fit_compute
 from batchage.predict.hardware import Compute
 fit_compute = Compute("cpu", "float32", "test")
 manifest, recipe, vgg16, folder = map(Path, sys.argv[1:])
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2
-run = fit.fit(fit.read_recipe(recipe), [manifest], str(vgg16), folder, strategy)
+run = fit.fit(read_recipe(recipe), [manifest], str(vgg16), folder, strategy)
 print(run.at["best"]["val_age_mae"])
 """
 
@@ -216,16 +225,67 @@ def test_recipe_and_manifest_mistakes_are_explained(tmp_path):
     (tmp_path / "bad.parquet").write_text("x")
     with pytest.raises(UsageError, match=r"bad\.parquet"):
         read_manifests([tmp_path / "bad.parquet"], "train")
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(UsageError, match=r"other\.parquet: not a manifest"):
+        read_manifests([tmp_path / "other.parquet"], "train")
+    manifest = make_manifest(tmp_path, 12)
+    with pytest.raises(UsageError, match=r"manifest\.parquet: no pictures in the test split"):
+        read_manifests([manifest], "test")
+    (tmp_path / "3.png").unlink()
+    with pytest.raises(UsageError, match=r"3\.png: the picture is gone"):
+        read_manifests([manifest], "validation")
     with pytest.raises(UsageError, match=r"run train\.fit first"):
-        (tmp_path / "good.toml").write_text(RECIPE)
-        export(tmp_path / "run", tmp_path / "good.toml", [], tmp_path / "bundle")
+        export(tmp_path / "run", [manifest], tmp_path / "bundle")
 
 
-def test_run_survives_a_kill_between_saves(tmp_path):
-    run = Run(tmp_path / "run")
-    run.move_to(epoch=3)
-    assert Run(tmp_path / "run").at["epoch"] == 3
-    assert not list((tmp_path / "run").glob("*.partial"))
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("epochs = 1", "epochs = 0"),
+        ("epochs = 1", 'epochs = "3"'),
+        ("size = 32", "size = 16"),
+        ("frozen_blocks = 5", "frozen_blocks = 6"),
+        ("learning_rate = 1e-3", "learning_rate = 0.0"),
+        ("batch_size = 8", "batch_size = 0"),
+        ("batch_size = 8", "phases = 3"),
+        ("[[phases]]", "[[phase]]"),
+    ],
+)
+def test_recipes_that_cannot_be_are_refused(tmp_path, old, new):
+    text = RECIPE.replace(old, new)
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(UsageError, match=r"bad\.toml: not a usable recipe"):
+        read_recipe(tmp_path / "bad.toml")
+
+
+def test_a_run_goes_on_only_with_what_it_was_begun_with(tmp_path):
+    manifest = make_manifest(tmp_path, 16)
+    recipe = Recipe("r", [Phase("p", 1, 32, 5, 1e-3)])
+    Run(tmp_path / "run").begin(recipe, [manifest])
+    Run(tmp_path / "run").begin(recipe, [manifest])
+    assert Run(tmp_path / "run").recipe == recipe
+    with pytest.raises(UsageError, match="other recipe; choose another folder"):
+        Run(tmp_path / "run").begin(replace(recipe, seed=3), [manifest])
+    make_manifest(tmp_path, 17)
+    with pytest.raises(UsageError, match="other manifests"):
+        Run(tmp_path / "run").begin(recipe, [manifest])
+
+
+@pytest.mark.parametrize("weights", ["typo.h5", "no-such-bundle", "text.h5"])
+def test_weights_that_cannot_be_loaded_are_explained(tmp_path, weights, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("text.h5").write_text("no weights")
+    manifest = make_manifest(tmp_path, 16)
+    with pytest.raises(UsageError, match=weights):
+        fit(Recipe("r", [Phase("p", 1, 32, 5, 1e-3)]), [manifest], weights, tmp_path / "run")
+
+
+def test_training_starts_from_a_bundle(tmp_path):
+    bundle = make_bundle(tmp_path / "start")
+    network = build_network(TINY)
+    load_start(network, str(bundle.path))
+    with h5py.File(bundle.path / "weights.h5") as file:
+        assert np.allclose(network.get_layer("shared").kernel, file["shared/kernel"][()])
 
 
 def test_losses_of_exact_ages_and_ranges():
@@ -257,48 +317,6 @@ def test_near_duplicates_share_a_group_and_a_split():
     assert 0.8 < splits.count("train") / len(splits) < 0.88
 
 
-def gaussian_outputs(centre, sigma=1.0):
-    mass = np.exp(-((np.arange(101) - centre[:, None]) ** 2) / (2 * sigma**2))
-    mass = (mass / mass.sum(axis=1, keepdims=True)).astype(np.float32)
-    return RawOutputs(centre.astype(np.float32), mass, np.full(len(centre), 0.5, np.float32))
-
-
-def test_intervals_reach_their_coverage_at_every_age():
-    rng = np.random.default_rng(0)
-
-    def draw(n):
-        centre = rng.uniform(20, 80, n)
-        # The old are harder: one scale for all would cover them too rarely.
-        return gaussian_outputs(centre), (centre + rng.normal(0, centre / 10)).astype(np.float32)
-
-    raw, ages = draw(3000)
-    edges, scales = fit_age_scales(raw, ages)
-    assert len(scales) == len(edges) + 1 > 5
-    assert scales[0] < scales[-1]
-    fresh, truth = draw(3000)
-    found = calibrate(fresh, Calibration(age_edges=edges, age_scales=scales))
-    inside = np.array([p.age_low <= t <= p.age_high for p, t in zip(found, truth, strict=True)])
-    for decade in range(20, 80, 10):
-        member = (fresh.age >= decade) & (fresh.age < decade + 10)
-        assert 0.85 < inside[member].mean() < 0.95
-
-
-def test_few_validation_faces_share_one_scale():
-    raw = gaussian_outputs(np.linspace(20, 60, 30))
-    edges, scales = fit_age_scales(raw, raw.age + 1)
-    assert edges == ()
-    assert len(scales) == 1
-
-
-def test_temperature_undoes_overconfidence():
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 1.5, 20_000)
-    truth = rng.random(20_000) < 1 / (1 + np.exp(-logits))
-    overconfident = (1 / (1 + np.exp(-3 * logits))).astype(np.float32)
-    assert fit_temperature(overconfident, truth) == pytest.approx(3, rel=0.1)
-    assert calibration_error(overconfident, truth) > 0.1
-
-
 def test_recipe_defaults_have_one_place():
-    recipe = Recipe([Phase("p", 1, 32, 5, 1e-3)])
+    recipe = Recipe("r", [Phase("p", 1, 32, 5, 1e-3)])
     assert recipe.augmentation == Augmentation()

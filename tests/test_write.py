@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -201,3 +202,21 @@ def test_every_column_is_documented():
         for field in schema:
             assert f"| `{field.name}` |" in page
             assert field.metadata[b"description"].decode() in page
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_tables_are_read_by_column_name(tmp_path, suffix):
+    path = tmp_path / f"r{suffix}"
+    write_all(path, [make_record(n_faces=1)])
+    table = read_table(path)
+    if suffix == ".parquet":
+        names = [*reversed(table.column_names)]
+        pq.write_table(table.select(names).append_column("mine", pa.array(["x"])), path)
+    else:
+        frame = pd.read_csv(path) if suffix == ".csv" else pd.read_json(path, lines=True)
+        frame = frame[frame.columns[::-1]].assign(mine="x")
+        if suffix == ".csv":
+            frame.to_csv(path, index=False)
+        else:
+            path.write_text(frame.to_json(orient="records", lines=True))
+    assert read_table(path).select(["x1", "x2", "age_low"]) == table.select(["x1", "x2", "age_low"])

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from batchage.bundle import Bundle
-from batchage.evaluation.metrics import Metrics
+from batchage.evaluation.metrics import LABELS_BEHIND, Metrics
 from batchage.evaluation.report import Section, group_section, markdown_table, sections
 
 ENOUGH_FACES = 50
@@ -25,7 +25,7 @@ MEANING = """## What it means, and what it can't mean
 `gender` is what the data sets' labels call it: an annotator's reading of a face as male or female.
 It says nothing of a person's identity, and there is no third answer where one is due. Ages are
 apparent ages: most labels were themselves estimated. `age_low` to `age_high` holds the labelled age
-of nine faces in ten of pictures like the validation split; on other photos it may hold fewer.
+as often as stated in pictures like the validation split; on other photos it may hold fewer.
 Group names are the data sets' own labels.
 
 **Don't use it** to decide anything about a person: not for access or age checks, hiring, policing,
@@ -37,7 +37,7 @@ between groups may be the model's. It is made for statistics over collections of
 
 def gaps(groups: Mapping[str, Metrics]) -> list[str]:
     """A sentence for each metric about the best and the worst group of enough faces."""
-    kinds = {
+    kinds: dict[str, tuple[str, str, Any]] = {
         "age_mae": ("Age error", "{:.2f} years", min),
         "age_in_range": ("Age inside the range", "{:.1%}", max),
         "gender_accuracy": ("Gender accuracy", "{:.1%}", max),
@@ -47,7 +47,7 @@ def gaps(groups: Mapping[str, Metrics]) -> list[str]:
         rows = {
             group: row[key]
             for group, row in groups.items()
-            if row[key] is not None and (row["faces"] or 0) >= ENOUGH_FACES
+            if row[key] is not None and (row[LABELS_BEHIND[key]] or 0) >= ENOUGH_FACES
         }
         if len(rows) > 1:
             best = better(rows, key=lambda group: rows[group])
@@ -70,7 +70,7 @@ def _set(name: str, metrics: Mapping[str, Any], plots: Collection[str]) -> str:
     return f"""## Test split of {name}
 
 {metrics["all"]["faces"]:,} pictures; in {metrics["no_face_detected"]} of them no face was detected,
-they are framed as a whole and counted. Near-duplicates never cross the splits.
+they are framed as a whole and counted. Near-duplicates within the set never cross its splits.
 
 {tables}
 

@@ -20,6 +20,7 @@ from batchage.errors import UsageError
 from batchage.types import ImageArray
 
 UNKNOWN_GENDER = -1.0
+MANIFEST_COLUMNS = ["path", "age_min", "age_max", "gender", "group", "landmarks", "split"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +90,22 @@ def read_manifests(paths: list[Path], split: str) -> pa.Table:
     """The rows of one split, of several manifests one after the other.
 
     Raises:
-        UsageError: A manifest can't be read, or the split is empty.
+        UsageError: A manifest can't be read, the split is empty, or one of its pictures is gone.
     """
     tables = []
     for path in paths:
         try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as error:
+            table = pq.read_table(path).select(MANIFEST_COLUMNS)
+        except (OSError, pa.ArrowException, KeyError) as error:
             raise UsageError(f"{path}: not a manifest that train.prepare wrote ({error})") from None
         tables.append(table.replace_schema_metadata(None).filter(pc.equal(table["split"], split)))
     rows = pa.concat_tables(tables, promote_options="permissive")
+    names = ", ".join(map(str, paths))
     if not rows.num_rows:
-        raise UsageError(f"the manifests have no pictures in the {split} split")
+        raise UsageError(f"{names}: no pictures in the {split} split; run train.prepare with more")
+    gone = next((path for path in rows["path"].to_pylist() if not Path(path).is_file()), None)
+    if gone:
+        raise UsageError(f"{gone}: the picture is gone; run train.prepare again for {names}")
     return rows
 
 

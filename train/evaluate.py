@@ -33,17 +33,19 @@ from batchage.bundle import Bundle, load_bundle
 from batchage.config import DEFAULT_DETECTOR, DetectorSettings
 from batchage.decode import decode
 from batchage.detect import Detector, create_detector
-from batchage.errors import BatchageError
+from batchage.errors import UsageError
 from batchage.evaluation.join import central_face, outcome_of
 from batchage.evaluation.labels import Label
-from batchage.evaluation.metrics import Metrics, Outcome, all_metrics, group_metrics
+from batchage.evaluation.metrics import QUALITIES, Metrics, Outcome, all_metrics, group_metrics
 from batchage.evaluation.plots import save_plots
 from batchage.evaluation.report import show
 from batchage.predict.hardware import choose_compute
 from batchage.predict.network import KIND
 from batchage.predict.predictor import Predictor
-from batchage.types import ImageArray
+from batchage.types import Detections, FaceCrop, FaceRecord, ImageArray, Prediction
+from batchage.write.schema import face_values
 from train.card import model_card
+from train.command import explain_errors
 from train.data import read_manifests
 
 BATCH = 32
@@ -51,6 +53,10 @@ PLOTS = "plots"
 SWEEP_PICTURES = 1000
 SHRUNK_TO = (100, 60, 40, 25)
 BLURRED_BY = (1.0, 2.0, 4.0)
+
+NO_FACE = Detections(
+    np.zeros((1, 4), np.float32), np.zeros((1, 5, 2), np.float32), np.zeros(1, np.float32)
+)
 
 Change = Callable[[ImageArray], ImageArray]
 
@@ -93,32 +99,43 @@ class Evaluator:
         for start in tqdm(range(0, len(labels), BATCH), unit=" batches", file=sys.stderr):
             batch = labels[start : start + BATCH]
             faces += self._faces([change(decode(label.path).pixels) for label in batch])
-        undetected = sum("detection_score" not in face for face in faces)
+        undetected = sum(face["detection_score"] is None for face in faces)
         return TestRun(outcome_of(labels, faces), undetected)
 
     def _faces(self, images: list[ImageArray]) -> list[dict[str, Any]]:
-        crops, faces = [], []
-        for image, found in zip(images, self.detector.detect(images), strict=True):
-            height, width = image.shape[:2]
-            face: dict[str, Any] = {}
-            points = whole_picture(width, height)
-            if len(found):
-                index = central_face(found.boxes, width, height)
-                points = found.landmarks[index]
-                sides = found.boxes[index, 2:] - found.boxes[index, :2]
-                face["detection_score"] = float(found.scores[index])
-                face["face_size_px"] = float(np.sqrt(sides.prod()))
-            crop = align(image, points, self.predictor.input_size)
-            if len(found):
-                pose = crop.pose
-                face |= {"sharpness": crop.sharpness, "yaw": pose.yaw}
-                face |= {"pitch": pose.pitch, "roll": pose.roll}
-            crops.append(crop.pixels)
-            faces.append(face)
-        for face, p in zip(faces, self.predictor.predict(crops), strict=True):
-            face |= {"age_years": p.age_years, "age_low": p.age_low, "age_high": p.age_high}
-            face["gender_prob_female"] = p.prob_female
-        return faces
+        """Rows as of the faces table; without a detected face, the quality columns are missing."""
+        found = self.detector.detect(images)
+        central = [
+            faces.select(np.array([central_face(faces.boxes, *image.shape[1::-1])]))
+            if len(faces)
+            else faces
+            for image, faces in zip(images, found, strict=True)
+        ]
+        crops = [
+            align(
+                image,
+                face.landmarks[0] if len(face) else whole_picture(*image.shape[1::-1]),
+                self.predictor.input_size,
+            )
+            for image, face in zip(images, central, strict=True)
+        ]
+        predictions = self.predictor.predict([crop.pixels for crop in crops])
+        return [self._row(*parts) for parts in zip(central, crops, predictions, strict=True)]
+
+    @staticmethod
+    def _row(face: Detections, crop: FaceCrop, prediction: Prediction) -> dict[str, Any]:
+        detected = face if len(face) else NO_FACE
+        record = FaceRecord(
+            0,
+            detected.boxes[0],
+            detected.landmarks[0],
+            float(detected.scores[0]),
+            crop.sharpness,
+            crop.pose,
+            prediction,
+        )
+        row = face_values(record)
+        return row if len(face) else {**row, **dict.fromkeys(QUALITIES)}
 
 
 def shrink(side: int) -> Change:
@@ -164,18 +181,24 @@ def evaluate(
     Returns:
         What `evaluation.json` holds.
     """
+    names = [manifest.stem for manifest in manifests]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{', '.join(names)}: each set is named after its file; rename one")
+    output.mkdir(parents=True, exist_ok=True)
     evaluator = Evaluator(bundle, tta)
     coverage = evaluator.predictor.calibration.coverage
     results: dict[str, Any] = {"model_id": bundle.model_id, "tta": tta, "sets": {}}
+    plots: list[Path] = []
     for manifest in manifests:
         run = evaluator.run(read_manifests([manifest], "test"))
         metrics = results["sets"][manifest.stem] = run.metrics(all_metrics)
-        save_plots(run.outcome, metrics, output / PLOTS, f"{manifest.stem}-", coverage)
+        prefix = f"{manifest.stem}-"
+        plots += save_plots(run.outcome, metrics, output / PLOTS, prefix, coverage)
     if with_sweep:
         results["sweep"] = sweep(evaluator, read_manifests(manifests[:1], "test"))
     text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
     (output / "evaluation.json").write_text(text, encoding="utf-8")
-    card = model_card(bundle, results, [p.name for p in (output / PLOTS).iterdir()])
+    card = model_card(bundle, results, [plot.name for plot in plots])
     (output / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     return results
 
@@ -183,14 +206,14 @@ def evaluate(
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Evaluate a bundle on test splits.")
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", help="a bundle's folder, or the name of a shipped one")
     parser.add_argument("--manifest", type=Path, action="append", required=True)
     parser.add_argument("--tta", action="store_true", help="average with mirror images")
     parser.add_argument("--no-sweep", action="store_true", help="leave out what harms pictures")
     parser.add_argument("-o", "--output", type=Path, help="folder (default: the bundle's own)")
     arguments = parser.parse_args()
-    try:
-        bundle = load_bundle(arguments.bundle.resolve(), KIND)
+    with explain_errors("evaluate"):
+        bundle = load_bundle(arguments.bundle, KIND)
         results = evaluate(
             bundle,
             arguments.manifest,
@@ -198,12 +221,10 @@ def main() -> None:
             arguments.tta,
             not arguments.no_sweep,
         )
-    except BatchageError as error:
-        sys.exit(f"evaluate: {error}")
-    console = Console()
-    for name, metrics in results["sets"].items():
-        console.rule(f"{name}: {metrics['no_face_detected']} without a detected face")
-        show(console, metrics)
+        console = Console()
+        for name, metrics in results["sets"].items():
+            print(f"\n{name}: {metrics['no_face_detected']} pictures without a detected face")
+            show(console, metrics)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-r"""A finished run → a bundle: float16 weights, calibration fitted on the validation split.
+"""A finished run → a bundle: float16 weights, calibration fitted on the validation split.
 
-python -m train.export runs/utkface --recipe train/recipes/utkface.toml \
-    --manifest runs/utkface.parquet -o models/vgg16-utkface
+python -m train.export runs/utkface --manifest runs/utkface.parquet -o models/vgg16-utkface
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from batchage.align import CHIP_SIDE, TEMPLATE
 from batchage.bundle import Bundle, assign_weights, network_weights, save_bundle
-from batchage.errors import BatchageError, UsageError
+from batchage.errors import UsageError
 from batchage.predict.hardware import choose_compute
 from batchage.predict.network import KIND, build_network
 from batchage.predict.predictor import (
@@ -33,10 +34,12 @@ from batchage.predict.predictor import (
     interval_reach,
     scale_probability,
 )
+from train.command import explain_errors
 from train.data import Faces, read_manifests
-from train.fit import Run, read_recipe
+from train.run import Run
 
 FACES_PER_SCALE = 120
+TINY = 1e-12
 
 
 def fit_age_scales(
@@ -61,17 +64,32 @@ def fit_age_scales(
 
 
 def conformal_quantile(scores: NDArray[np.float32]) -> float:
-    """The score that a new face's exceeds with a chance of 1 - `COVERAGE` at most."""
-    level = min(1.0, np.ceil((len(scores) + 1) * COVERAGE) / len(scores))
-    return float(np.quantile(scores, level, method="higher"))
+    """The score that a new face's exceeds with a chance of 1 - `COVERAGE` at most.
+
+    Raises:
+        UsageError: There are too few scores for that.
+    """
+    rank = math.ceil((len(scores) + 1) * COVERAGE)
+    if rank > len(scores):
+        raise UsageError(
+            f"the validation split has {len(scores)} pictures with an exact age, too few to state "
+            f"an interval of {COVERAGE:.0%}; prepare with a larger share"
+        )
+    return float(np.sort(scores)[rank - 1])
 
 
 def fit_temperature(probability: NDArray[np.float32], female: NDArray[np.bool_]) -> float:
-    """The temperature with the smallest log loss (Guo et al., 2017)."""
+    """The temperature with the smallest log loss (Guo et al., 2017).
+
+    It is 1 where nothing can be fitted: no face is wrong, or all have one gender.
+    """
+    wrong = (probability >= 0.5) != female
+    if not wrong.any() or female.all() or not female.any():
+        return 1.0
 
     def log_loss(log_temperature: float) -> float:
         p = scale_probability(probability, float(np.exp(log_temperature)))
-        return float(-np.mean(np.log(np.where(female, p, 1 - p))))
+        return float(-np.mean(np.log(np.maximum(np.where(female, p, 1 - p), TINY))))
 
     return float(np.exp(minimize_scalar(log_loss, bounds=(-2, 2), method="bounded").x))
 
@@ -96,7 +114,7 @@ def calibration_of(predictor: Predictor, rows: pa.Table) -> Calibration:
     low, high = (np.asarray(rows[name], np.float32) for name in ("age_min", "age_max"))
     exact = low == high
     genders = np.array(rows["gender"].to_pylist(), object)
-    known = genders != None  # noqa: E711
+    known = np.not_equal(genders, None)
     if not exact.any() or not known.any():
         raise UsageError("the validation split needs pictures with an exact age and a gender")
     chosen = RawOutputs(raw.age[exact], raw.distribution[exact], raw.gender[exact])
@@ -105,14 +123,19 @@ def calibration_of(predictor: Predictor, rows: pa.Table) -> Calibration:
     return Calibration(COVERAGE, edges, scales, round(temperature, 4))
 
 
-def export(run_folder: Path, recipe_path: Path, manifests: list[Path], output: Path) -> Bundle:
-    """Write the bundle of a run's best weights."""
-    recipe, run = read_recipe(recipe_path), Run(run_folder)
-    if not run.best.exists():
+def export(run_folder: Path, manifests: list[Path], output: Path) -> Bundle:
+    """Write the bundle of a run's best weights.
+
+    Raises:
+        UsageError: The run has no weights yet, or the manifests can't be used.
+    """
+    run = Run(run_folder)
+    recipe, best = run.recipe, run.at.get("best")
+    if best is None:
         raise UsageError(f"{run.best}: no trained weights; run train.fit first")
+    rows = read_manifests(manifests, "validation")
     network = build_network(recipe.architecture)
     assign_weights(network, run.best)
-    best = run.at["best"]
     spec = {
         "description": "Age and gender of an aligned face; VGG16 trunk, two heads",
         "input_size": recipe.phases[best["phase"]].size,
@@ -121,16 +144,17 @@ def export(run_folder: Path, recipe_path: Path, manifests: list[Path], output: P
         "template": {"chip_side": CHIP_SIDE, "landmarks": TEMPLATE.tolist()},
         "outputs": {"age": "years", "gender": "probability of female"},
         "training": {
-            "recipe": recipe_path.name,
+            "recipe": recipe.name,
             "validation_age_mae": round(best["val_age_mae"], 4),
             "hours": round(run.at["seconds"] / 3600, 3),
         },
     }
     weights = network_weights(network, "float16")
-    plain = {**spec, "calibration": asdict(Calibration(COVERAGE))}
-    bundle = save_bundle(output, KIND, weights, plain)
-    rows = read_manifests(manifests, "validation")
-    fitted = calibration_of(Predictor(bundle, choose_compute()), rows)
+    with tempfile.TemporaryDirectory() as folder:
+        # Calibrated on the bundle as it will be: with float16 weights.
+        plain = {**spec, "calibration": asdict(Calibration())}
+        bundle = save_bundle(Path(folder) / output.name, KIND, weights, plain)
+        fitted = calibration_of(Predictor(bundle, choose_compute()), rows)
     return save_bundle(output, KIND, weights, {**spec, "calibration": asdict(fitted)})
 
 
@@ -138,16 +162,13 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Make a bundle of a finished run.")
     parser.add_argument("run", type=Path, help="the run's folder")
-    parser.add_argument("--recipe", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, action="append", required=True)
     parser.add_argument("-o", "--output", type=Path, required=True, help="the bundle's folder")
     arguments = parser.parse_args()
-    try:
-        bundle = export(arguments.run, arguments.recipe, arguments.manifest, arguments.output)
-    except BatchageError as error:
-        sys.exit(f"export: {error}")
-    megabytes = sum(f.stat().st_size for f in bundle.path.iterdir()) / 1e6
-    print(f"{bundle.model_id}: {megabytes:.1f} MB, calibration {bundle.spec['calibration']}")
+    with explain_errors("export"):
+        bundle = export(arguments.run, arguments.manifest, arguments.output)
+        megabytes = sum(f.stat().st_size for f in bundle.path.iterdir() if f.is_file()) / 1e6
+        print(f"{bundle.model_id}: {megabytes:.1f} MB, calibration {bundle.spec['calibration']}")
 
 
 if __name__ == "__main__":

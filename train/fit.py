@@ -11,174 +11,105 @@ a run that was stopped, at the batch where its state was last saved.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
-import tomllib
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import numpy as np
 from tqdm import tqdm
 
-from batchage.bundle import SPEC_FILE, assign_weights, load_bundle, network_weights, write_weights
-from batchage.errors import BatchageError, UsageError
+from batchage.bundle import (
+    SPEC_FILE,
+    assign_weights,
+    load_bundle,
+    models_folder,
+    network_weights,
+    write_weights,
+)
+from batchage.errors import UsageError
 from batchage.predict.hardware import choose_compute
-from batchage.predict.network import KIND, Architecture, build_network, load_imagenet
-from train.data import Augmentation, Faces, read_manifests
+from batchage.predict.network import KIND, build_network, load_imagenet
+from train.command import explain_errors
+from train.data import Faces, read_manifests
 from train.losses import age_distance, distribution_loss, gender_accuracy, gender_loss
+from train.recipe import Phase, Recipe, read_recipe
+from train.run import Run
 
 SAVE_EVERY = 200
 WARM_UP = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """One stretch of training with an optimizer and a schedule of its own."""
-
-    name: str
-    epochs: int
-    size: int
-    frozen_blocks: int
-    learning_rate: float
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything that a run depends on but for the data."""
-
-    phases: list[Phase]
-    seed: int = 0
-    batch_size: int = 32
-    age_sigma: float = 2.0
-    ema: float = 0.998
-    weight_decay: float = 1e-4
-    patience: int = 3
-    loss_weights: dict[str, float] = field(default_factory=dict)
-    architecture: Architecture = field(default_factory=Architecture)
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-
-def read_recipe(path: Path) -> Recipe:
-    """The recipe in a TOML file.
-
-    Raises:
-        UsageError: It can't be read, or a key is unknown.
-    """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        return Recipe(
-            **{
-                **raw,
-                "phases": [Phase(**phase) for phase in raw["phases"]],
-                "architecture": Architecture(**raw.get("architecture", {})),
-                "augmentation": Augmentation(**raw.get("augmentation", {})),
-            }
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path}: not a usable recipe: {error}") from None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write and rename, so that a kill leaves the old file or the new one."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
-class Run:
-    """A run's folder: where it is in its recipe, and its weights."""
-
-    def __init__(self, folder: Path) -> None:
-        """Open the folder; made where it is missing."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.best = folder / "best.h5"
-        self._progress = folder / "progress.json"
-        self.at: dict[str, Any] = {"phase": 0, "epoch": 0, "step": 0, "state": None, "seconds": 0.0}
-        if self._progress.exists():
-            self.at = json.loads(self._progress.read_text(encoding="utf-8"))
-
-    def state(self) -> Path | None:
-        """Weights and optimizer of an unfinished phase."""
-        return self.folder / self.at["state"] if self.at["state"] else None
-
-    def move_to(self, **changes: Any) -> None:
-        """Record where the run is."""
-        self.at = {**self.at, **changes}
-        write_json(self._progress, self.at)
-
-    def save_state(self, network: Any, **changes: Any) -> None:
-        """Save weights and optimizer beside the last state, then make it the one that counts."""
-        old = self.state()
-        name = f"state-{'b' if old and '-a.' in old.name else 'a'}.weights.h5"
-        network.save_weights(self.folder / name)
-        self.move_to(state=name, **changes)
+def seed_dropout(network: Any, run: Run) -> None:
+    """Let dropout's random numbers follow from where the run is: Keras does not save them."""
+    place = (run.recipe.seed, *(run.at[k] for k in ("phase", "epoch", "step")))
+    seed = np.random.SeedSequence(place).generate_state(2)
+    network.get_layer("dropout").seed_generator.state.assign(seed)
 
 
 class SaveState(keras.callbacks.Callback):  # type: ignore[misc]
     """Saves the run's state every so many batches and after each epoch.
 
     It comes before `SwapEMAWeights` in the list, so that it sees the weights that are trained.
+
+    Attributes:
+        finished: Where the run will be once the epoch's validation is recorded too.
     """
 
     def __init__(self, run: Run, data: Faces) -> None:
         """Save `run`; `data` tells epoch and skipped batches."""
         super().__init__()
         self.run, self.data = run, data
-        self._epoch = self._skipped = 0
+        self.finished: dict[str, Any] = {}
         self._since = time.monotonic()
 
-    def _save(self, epoch: int, step: int) -> None:
+    def _seconds(self) -> float:
         now = time.monotonic()
         seconds = self.run.at["seconds"] + now - self._since
         self._since = now
-        self.run.save_state(self.model, epoch=epoch, step=step, seconds=seconds)
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Remember where the epoch starts."""
-        self._epoch, self._skipped = epoch, self.data.skip
+        return float(seconds)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Save now and then."""
-        step = self._skipped + batch + 1
+        step = self.data.skip + batch + 1
         if step % SAVE_EVERY == 0 and step < self.data.batches_per_epoch:
-            self._save(self._epoch, step)
+            name = self.run.write_state(self.model)
+            self.run.move_to(state=name, step=step, seconds=self._seconds())
+            seed_dropout(self.model, self.run)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Save."""
-        self._save(epoch + 1, 0)
+        """Save; `KeepBest` records it together with the validation."""
+        name = self.run.write_state(self.model)
+        self.finished = {"state": name, "epoch": epoch + 1, "step": 0, "seconds": self._seconds()}
 
 
 class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps the averaged weights with the smallest validation age error; ends a phase early.
+    """Keeps the averaged weights with the smallest validation age error.
 
     It comes after `SwapEMAWeights` in the list, so that it sees the averaged weights.
     """
 
-    def __init__(self, run: Run, patience: int) -> None:
+    def __init__(self, run: Run, saved: SaveState) -> None:
         """Compare with the best of the run so far."""
         super().__init__()
-        self.run, self.patience = run, patience
+        self.run, self.saved = run, saved
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Save if better, stop if it hasn't been for a while."""
+        """Save if better, and record that the epoch is done."""
         phase, error = self.run.at["phase"], float(logs["val_age_loss"])
         best = self.run.at.get("best")
         # A finer phase starts anew: its pictures are larger, and the export takes its size.
-        if best is None or best["phase"] != phase or error < best["val_age_mae"]:
+        if best is None or best["phase"] != phase or not error >= best["val_age_mae"]:
             # Without the optimizer: the next phase has another, and a schedule from its start.
             partial = self.run.folder / "best.partial"
             write_weights(partial, network_weights(self.model))
             partial.replace(self.run.best)
             best = {"phase": phase, "epoch": epoch, "val_age_mae": error}
-            self.run.move_to(best=best)
-        if epoch - best["epoch"] >= self.patience:
-            self.model.stop_training = True
+        self.run.move_to(**self.saved.finished, best=best)
 
 
 class Bar(keras.callbacks.Callback):  # type: ignore[misc]
@@ -246,7 +177,8 @@ def compile_phase(network: Any, phase: Phase, recipe: Recipe, steps: int) -> Non
         metrics={"gender": keras.metrics.MeanMetricWrapper(gender_accuracy, name="accuracy")},
         jit_compile=False,
     )
-    optimizer.build(network.trainable_variables)
+    # The network's own, which with float16 is the one that scales the loss.
+    network.optimizer.build(network.trainable_variables)
 
 
 def choose_strategy() -> Any:
@@ -257,6 +189,31 @@ def choose_strategy() -> Any:
     return tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
 
 
+def load_start(network: Any, weights: str) -> None:
+    """Fill a fresh network with the weights that training starts from.
+
+    Args:
+        network: What `build_network` returns.
+        weights: `imagenet`, a VGG16 weights file, a bundle's folder or a shipped bundle's name.
+
+    Raises:
+        UsageError: There are no such weights.
+        BundleError: The bundle is damaged or doesn't fit.
+    """
+    is_name = (models_folder() / weights / SPEC_FILE).is_file()
+    if is_name or Path(weights).is_dir():
+        assign_weights(network, load_bundle(weights, KIND).weights)
+        return
+    if weights != "imagenet" and not Path(weights).is_file():
+        raise UsageError(f"{weights}: no such weights file, bundle's folder or shipped bundle")
+    try:
+        load_imagenet(network, weights)
+    except (OSError, ValueError) as error:
+        remedy = "give a weights file" if weights == "imagenet" else "give one of Keras's VGG16"
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{weights}: the weights can't be loaded ({reason}); {remedy}") from None
+
+
 def fit(
     recipe: Recipe, manifests: list[Path], weights: str, folder: Path, strategy: Any = None
 ) -> Run:
@@ -265,23 +222,27 @@ def fit(
     Args:
         recipe: What to do.
         manifests: Files that `train.prepare` wrote.
-        weights: `imagenet`, or the path of a VGG16 weights file or of a bundle's folder.
+        weights: Where to start, as `load_start` takes it.
         folder: The run's folder.
         strategy: A `tf.distribute.Strategy`; None lets `choose_strategy` look at the hardware.
+
+    Raises:
+        UsageError: Manifests or weights can't be used, or the folder holds another run.
     """
     run = Run(folder)
+    training, validation = (read_manifests(manifests, s) for s in ("train", "validation"))
+    run.begin(recipe, manifests)
     strategy = strategy or choose_strategy()
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_global_policy(choose_compute().keras_policy)
     with strategy.scope():
         network = build_network(recipe.architecture)
-    if run.at["phase"] or run.state():
+    if run.at["phase"] == len(recipe.phases):
+        print(f"{folder}: this run is finished", flush=True)
+    elif run.at["phase"] or run.state():
         print(f"{folder}: going on with a run that was stopped", flush=True)
-    elif (Path(weights) / SPEC_FILE).is_file():
-        assign_weights(network, load_bundle(weights, KIND).weights)
     else:
-        load_imagenet(network, weights)
-    training, validation = (read_manifests(manifests, s) for s in ("train", "validation"))
+        load_start(network, weights)
     for number, phase in enumerate(recipe.phases):
         if number < run.at["phase"]:
             continue
@@ -291,34 +252,26 @@ def fit(
             compile_phase(network, phase, recipe, phase.epochs * augmented.batches_per_epoch)
         if number and not run.state():
             assign_weights(network, run.best)
-        callbacks = [
-            SaveState(run, augmented),
-            keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-            KeepBest(run, recipe.patience),
-            Bar(phase.name, augmented, phase.epochs),
-            keras.callbacks.TensorBoard(folder / "tensorboard" / phase.name, write_graph=False),
-        ]
-        while run.at["epoch"] < phase.epochs:
-            train_epoch(network, run, augmented, plain, callbacks)
-            if network.stop_training:
-                break
+        while run.at["epoch"] < phase.epochs and not run.is_stale():
+            train_epoch(network, run, augmented, plain)
         run.move_to(phase=number + 1, epoch=0, step=0, state=None)
     return run
 
 
-def train_epoch(
-    network: Any, run: Run, training: Faces, validation: Faces, callbacks: list[Any]
-) -> None:
+def train_epoch(network: Any, run: Run, training: Faces, validation: Faces) -> None:
     """The rest of the epoch that `run` is in, from its saved state if there is one.
 
-    One call of Keras's `fit` an epoch, each from the saved state: so a resumed run takes the very
-    way of an undisturbed one. (A longer `fit` would count the batches of a resumed first epoch
-    for all later ones, and leaves averaged weights in the network at its end.)
+    One call of Keras's `fit` an epoch, each with callbacks of its own and from the saved state: so
+    a resumed run takes the very way of an undisturbed one. (A longer `fit` would count the batches
+    of a resumed first epoch for all later ones, and leaves averaged weights in the network.)
     """
+    epoch, step = run.at["epoch"], run.at["step"]
+    phase = run.recipe.phases[run.at["phase"]]
     if state := run.state():
         network.load_weights(state)
-    epoch = run.at["epoch"]
-    training.start_epoch(epoch, run.at["step"])
+    seed_dropout(network, run)
+    training.start_epoch(epoch, step)
+    save = SaveState(run, training)
     log = keras.callbacks.CSVLogger(run.folder / "log.csv", append=True)
     try:
         network.fit(
@@ -327,7 +280,16 @@ def train_epoch(
             initial_epoch=epoch,
             epochs=epoch + 1,
             verbose=0,
-            callbacks=[*callbacks, log],
+            callbacks=[
+                save,
+                keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+                KeepBest(run, save),
+                Bar(phase.name, training, phase.epochs),
+                keras.callbacks.TensorBoard(
+                    run.folder / "tensorboard" / phase.name, write_graph=False
+                ),
+                log,
+            ],
         )
     finally:
         # An interrupt skips this callback, which closes the file.
@@ -342,19 +304,14 @@ def main() -> None:
     parser.add_argument(
         "--weights",
         default="imagenet",
-        help="'imagenet' (downloads), a VGG16 weights file, or a bundle's folder",
+        help="'imagenet' (downloads), a VGG16 weights file, or a bundle's folder or name",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the run's folder")
     arguments = parser.parse_args()
-    try:
-        run = fit(
-            read_recipe(arguments.recipe), arguments.manifest, arguments.weights, arguments.output
-        )
-    except BatchageError as error:
-        sys.exit(f"fit: {error}")
-    except KeyboardInterrupt:
-        sys.exit("fit: stopped; the same command goes on from the last saved batch")
-    print(f"best weights in {run.best}: {run.at['best']}, {run.at['seconds'] / 3600:.2f} hours")
+    with explain_errors("fit", "the same command goes on from the last saved batch"):
+        recipe = read_recipe(arguments.recipe)
+        run = fit(recipe, arguments.manifest, arguments.weights, arguments.output)
+        print(f"best weights in {run.best}: {run.at['best']}, {run.at['seconds'] / 3600:.2f} hours")
 
 
 if __name__ == "__main__":

@@ -27,10 +27,11 @@ from batchage.align import whole_picture
 from batchage.config import DEFAULT_DETECTOR, DetectorSettings
 from batchage.decode import decode
 from batchage.detect import Detector, create_detector
-from batchage.errors import BatchageError, DecodeError
+from batchage.errors import BatchageError, DecodeError, UsageError
 from batchage.evaluation.join import central_face
 from batchage.evaluation.labels import Label, read_csv, read_utkface
 from batchage.types import ImageArray
+from train.command import explain_errors
 
 BATCH = 32
 DUPLICATE_BITS = 12
@@ -152,17 +153,21 @@ def main() -> None:
     )
     parser.add_argument("--detect-size", type=int, default=640)
     arguments = parser.parse_args()
-    try:
+    with explain_errors("prepare"):
+        if min(arguments.shares) < 0 or not arguments.shares[0] > 0:
+            raise UsageError("--shares: give three shares such as 0.84 0.06 0.1, none negative")
         labels = read_utkface(arguments.utkface) if arguments.utkface else read_csv(arguments.csv)
         detector = create_detector(
             DEFAULT_DETECTOR, DetectorSettings(detect_size=arguments.detect_size)
         )
-        table = prepare(labels, detector, arguments.seed, arguments.shares)
+        # Detection takes long: whether its result can be written is found out first.
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, arguments.output)
+        partial = arguments.output.with_suffix(".partial")
+        partial.touch()
+        table = prepare(labels, detector, arguments.seed, arguments.shares)
+        pq.write_table(table, partial)
+        partial.replace(arguments.output)
         summarise(table)
-    except BatchageError as error:
-        sys.exit(f"prepare: {error}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from batchage.evaluation.metrics import QUALITIES, Outcome
 from batchage.types import FloatArray
 from batchage.write import read_table
 
-LABELS_COLUMNS = ("age_min", "age_max", "gender", "group")
 PREDICTED_COLUMNS = ("age_years", "age_low", "age_high", "gender_prob_female")
 POSITION_COLUMNS = ("image_path", "root", "image_width", "image_height", "x1", "y1", "x2", "y2")
+COLUMNS = [*POSITION_COLUMNS, *PREDICTED_COLUMNS, *QUALITIES]
 
 
 def central_face(boxes: FloatArray, width: float, height: float) -> int:
@@ -79,12 +79,9 @@ def read_faces(path: Path) -> pa.Table:
         raise UsageError(
             f"{path}: can't be read as a table of faces ({reason}); give the one that a scan wrote"
         ) from None
-    missing = {*POSITION_COLUMNS, *PREDICTED_COLUMNS} - set(table.column_names)
-    if missing:
-        raise UsageError(
-            f"{path}: has no column {min(missing)}; give the table of faces that a scan wrote"
-        )
-    return table
+    if not set(COLUMNS) <= set(table.column_names):
+        raise UsageError(f"{path}: is the table of images; give the table of faces")
+    return table.select(COLUMNS)
 
 
 def _choose(faces: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -95,39 +92,47 @@ def _choose(faces: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def join(faces: Iterable[dict[str, Any]], labels: Sequence[Label]) -> Joined:
     """Find each label's face.
 
-    A label meets the photo at its path; where the scanned folder has been moved since, the photo
-    whose `image_path` is the label's own path as written.
+    A label meets the photo at its path. Only if none of them does, since the scanned folder has
+    been moved, a label meets the photo whose `image_path` is the label's own path as written.
 
     Raises:
         UsageError: No label meets any face, or two labels name one photo.
     """
     photos: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    relative: dict[str, set[str]] = defaultdict(set)
     for face in faces:
-        place = os.path.normpath(f"{face['root']}/{face['image_path']}")
-        photos[place].append(face)
-        relative[face["image_path"]].add(place)
-    met: dict[str, Label] = {}
-    without_face = []
-    for label in labels:
-        place = os.path.normpath(label.path.absolute())
-        if place not in photos:
-            alternatives = relative.get(Path(label.written).as_posix(), set())
-            place = next(iter(alternatives)) if len(alternatives) == 1 else place
-        if place not in photos:
-            without_face.append(label)
-        elif place in met:
-            raise UsageError(f"{label.written}: two labels for one photo; keep one of them")
-        else:
-            met[place] = label
-    if not met:
+        photos[f"{face['root'].rstrip('/')}/{face['image_path']}"].append(face)
+    places = _by_path(photos, labels) or _by_relative_path(photos, labels)
+    if not places:
         raise UsageError(
             "no label names a photo of the table; paths are relative to the labels' file, or to "
             "the scanned folder"
         )
+    met: dict[str, Label] = {}
+    for label in labels:
+        if (place := places.get(label)) is None:
+            continue
+        if place in met:
+            raise UsageError(f"{label.written}: two labels for one photo; keep one of them")
+        met[place] = label
     return Joined(
         outcome_of(list(met.values()), [_choose(photos[place]) for place in met]),
-        without_face,
+        [label for label in labels if label not in places],
         sum(len(photos[place]) > 1 for place in met),
         len(photos) - len(met),
     )
+
+
+def _by_path(photos: Mapping[str, Any], labels: Sequence[Label]) -> dict[Label, str]:
+    """The photo of each label that has one, symbolic links followed."""
+    real = {os.path.realpath(place): place for place in photos}
+    found = {label: real.get(os.path.realpath(label.path)) for label in labels}
+    return {label: place for label, place in found.items() if place is not None}
+
+
+def _by_relative_path(photos: Mapping[str, Any], labels: Sequence[Label]) -> dict[Label, str]:
+    """The same by the path below the scanned folder, where only one folder has it."""
+    relative: dict[str, list[str]] = defaultdict(list)
+    for place, faces in photos.items():
+        relative[faces[0]["image_path"]].append(place)
+    found = {label: relative.get(Path(label.written).as_posix(), []) for label in labels}
+    return {label: places[0] for label, places in found.items() if len(places) == 1}

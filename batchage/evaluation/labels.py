@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchage.errors import UsageError
+from batchage.evaluation.metrics import OLDEST
 
 UTKFACE_NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_\d+.*\.jpe?g", re.IGNORECASE)
 UTKFACE_RACES = ("White", "Black", "Asian", "Indian", "Other")
@@ -20,7 +21,6 @@ GENDERS = {
     "m": "male",
     "f": "female",
 }
-OLDEST = 116
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,14 @@ def _number(text: str | None) -> float | None:
     if text is None or not text.strip():
         return None
     value = float(text)
-    if not math.isfinite(value) or not 0 <= value <= 130:
-        raise ValueError(f"age {text}")
+    if not math.isfinite(value) or not 0 <= value <= OLDEST:
+        raise ValueError(f"age {text}, give 0 to {OLDEST}")
     return value
 
 
 def _parse_row(row: dict[str, str | None], folder: Path) -> Label:
-    if not (row.get("path") or "").strip():
+    path = (row.get("path") or "").strip()
+    if not path:
         raise ValueError("no path")
     age = _number(row.get("age"))
     low = age if age is not None else _number(row.get("age_min"))
@@ -85,12 +86,12 @@ def _parse_row(row: dict[str, str | None], folder: Path) -> Label:
     if text and text not in GENDERS:
         raise ValueError(f"gender {text!r}")
     return Label(
-        folder / str(row["path"]),
+        folder / path,
         low,
         high,
         GENDERS.get(text),
         (row.get("group") or row.get("race") or "").strip() or None,
-        str(row["path"]),
+        path,
     )
 
 
@@ -118,4 +119,7 @@ def read_csv(file: Path) -> list[Label]:
                     raise UsageError(f"{file}: line {reader.line_num}: {error}") from None
             return labels
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{file}: can't be read as CSV ({error})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"{file}: can't be read as CSV ({reason}); give a file in UTF-8 with path and age"
+        ) from None

@@ -14,6 +14,8 @@ FloatVector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Metrics = dict[str, float | int | None]
 
+OLDEST = 130
+"""The highest age in years that a label may state, and the end of a range without one."""
 CALIBRATION_BINS = 10
 QUALITY_BINS = 5
 QUALITIES = {
@@ -34,7 +36,7 @@ class Outcome:
 
     Attributes:
         age_min: Labelled age in years `(n,)`, or the lower end of its range.
-        age_max: The same, or the upper end, which counts as a whole year.
+        age_max: The same, or the upper end of the range, whose last year counts to its end.
         age: Predicted age in years `(n,)`.
         low: Lower end of the predicted interval `(n,)`; NaN where there is none.
         high: Upper end `(n,)`.
@@ -73,7 +75,8 @@ class Outcome:
     @property
     def age_error(self) -> FloatVector:
         """Absolute error in years; for a range, the distance to it."""
-        return np.maximum(np.maximum(self.age_min - self.age, self.age - self.age_max), 0)
+        upper = np.where(self.exact, self.age_max, self.age_max + 1)
+        return np.maximum(np.maximum(self.age_min - self.age, self.age - upper), 0)
 
     @property
     def age_in_range(self) -> Mask:
@@ -82,7 +85,7 @@ class Outcome:
 
     @property
     def covered(self) -> Mask:
-        """Whether the labelled age, or some age of its range, lies in the interval."""
+        """Whether the labelled age lies in the interval; it says nothing of ranges."""
         return np.asarray((self.low <= self.age_max) & (self.age_min <= self.high))
 
     @property
@@ -93,7 +96,7 @@ class Outcome:
     @property
     def gender_known(self) -> Mask:
         """Whether there is a gender label."""
-        return np.asarray(self.gender != None)  # noqa: E711
+        return np.asarray((self.gender == "male") | (self.gender == "female"))
 
     @property
     def gender_right(self) -> Mask:
@@ -101,16 +104,32 @@ class Outcome:
         return np.asarray((self.prob_female >= 0.5) == self.female)
 
 
+LABELS_BEHIND = {
+    "age_mae": "exact_ages",
+    "age_in_range": "age_ranges",
+    "gender_accuracy": "genders",
+    "interval_coverage": "exact_ages",
+    "interval_width": "exact_ages",
+}
+"""The count of labels that each metric of a group is a mean over."""
+
+
 def _mean(values: NDArray[Any], digits: int = 4) -> float | None:
     return round(float(values.mean()), digits) if len(values) else None
 
 
 def group_metrics(outcome: Outcome) -> Metrics:
-    """The metrics that every table has; None where no label allows one."""
+    """The metrics that every table has; None where no label allows one.
+
+    `exact_ages`, `age_ranges` and `genders` are the numbers of labels behind them.
+    """
     exact, ranged, known = outcome.exact, ~outcome.exact, outcome.gender_known
     with_interval = exact & np.isfinite(outcome.low)
     return {
         "faces": len(outcome),
+        "exact_ages": int(exact.sum()),
+        "age_ranges": int(ranged.sum()),
+        "genders": int(known.sum()),
         "age_mae": _mean(outcome.age_error[exact], 3),
         "age_in_range": _mean(outcome.age_in_range[ranged]),
         "gender_accuracy": _mean(outcome.gender_right[known]),
@@ -147,7 +166,7 @@ def calibration_error(probability: FloatVector, truth: Mask) -> float:
 
 
 def quality_bins(outcome: Outcome, name: str) -> Iterator[tuple[str, Outcome]]:
-    """Faces in bins of equal counts of one quality column, worst first, with the bin's bounds."""
+    """Faces in bins of about equal counts of one quality column, worst first, with its bounds."""
     value = np.abs(outcome.quality[name]) if name in SIGNED else outcome.quality[name]
     known = np.isfinite(value)
     quantiles = np.quantile(value[known], np.linspace(0, 1, QUALITY_BINS + 1))
@@ -183,21 +202,26 @@ def _decades(outcome: Outcome) -> dict[str, Mask]:
     # A range belongs to the decade of its lower end.
     return {
         f"{d}–{d + 9}": (outcome.age_min >= d) & (outcome.age_min < d + 10)
-        for d in range(0, 130, 10)
+        for d in range(0, OLDEST + 1, 10)
     }
 
 
 def _groups(outcome: Outcome) -> dict[str, Mask]:
     names = sorted({g for g in outcome.group if g is not None})
+    genders = {
+        "male": outcome.gender == "male",
+        "female": outcome.gender == "female",
+        "gender unknown": ~outcome.gender_known,
+    }
     return {
-        f"{name}, {gender}": (outcome.group == name) & (outcome.gender == gender)
+        f"{name}, {gender}": (outcome.group == name) & mask
         for name in names
-        for gender in ("male", "female")
+        for gender, mask in genders.items()
     }
 
 
 def _groups_by_age(outcome: Outcome) -> dict[str, Mask]:
-    spans = {"0–19": (0, 20), "20–39": (20, 40), "40–59": (40, 60), "60 and over": (60, 131)}
+    spans = {"0–19": (0, 20), "20–39": (20, 40), "40–59": (40, 60), "60 and over": (60, OLDEST + 1)}
     return {
         f"{group}, {span}": mask & (outcome.age_min >= low) & (outcome.age_min < high)
         for group, mask in _groups(outcome).items()

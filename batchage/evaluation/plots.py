@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batchage.evaluation.metrics import (
+    LABELS_BEHIND,
     QUALITIES,
     Metrics,
     Outcome,
@@ -39,35 +40,41 @@ def _age(axes: Axes, outcome: Outcome) -> None:
     )
 
 
-def _bars(axes: Axes, table: Mapping[str, Metrics], key: str, colour: str) -> None:
-    """One bar for each row that has the metric, with the number of faces on top."""
-    rows = {name: row for name, row in table.items() if row[key] is not None}
-    axes.bar(list(rows), [float(row[key] or 0) for row in rows.values()], color=colour)
+def _with(table: Mapping[str, Metrics], key: str) -> dict[str, Metrics]:
+    """The rows that have a metric."""
+    return {name: row for name, row in table.items() if row[key] is not None}
+
+
+def _bars(axes: Axes, table: Mapping[str, Metrics], key: str) -> None:
+    """One bar for each row that has the metric, with the number of labels behind it on top."""
+    rows = _with(table, key)
+    axes.bar(list(rows), [float(row[key] or 0) for row in rows.values()], color=BLUE)
     for i, row in enumerate(rows.values()):
-        axes.text(i, float(row[key] or 0), f"{row['faces']:,}", ha="center", va="bottom", size=8)
+        count = row[LABELS_BEHIND[key]]
+        axes.text(i, float(row[key] or 0), f"{count:,}", ha="center", va="bottom", size=8)
     axes.margins(y=0.1)
-    if max(map(len, rows)) > 6:
+    if max(map(len, rows), default=0) > 6:
         for tick in axes.get_xticklabels():
             tick.set(rotation=35, ha="right", rotation_mode="anchor", size=8)
 
 
-def _age_error(axes: Axes, outcome: Outcome, metrics: Mapping[str, Any]) -> None:
+def _age_error(axes: Axes, metrics: Mapping[str, Any]) -> None:
     decades = metrics["decades"]
-    if outcome.exact.any():
-        _bars(axes, decades, "age_mae", BLUE)
-        rows = {name: row for name, row in decades.items() if row["age_mae"] is not None}
-        half = [(row["interval_width"] or 0) / 2 for row in rows.values()]
-        axes.plot(list(rows), half, "o", color=ORANGE, label="half the mean interval")
+    key, label = _lead(decades)
+    _bars(axes, decades, key)
+    if key == "age_mae" and (stated := _with(decades, "interval_width")):
+        half = [float(row["interval_width"] or 0) / 2 for row in stated.values()]
+        axes.plot(list(stated), half, "o", color=ORANGE, label="half the mean interval")
         axes.legend()
-        axes.set(ylabel=ERROR_LABEL)
-    else:
-        _bars(axes, decades, "age_in_range", BLUE)
-        axes.set(ylabel="predicted age inside the range (share)", ylim=(0, 1))
-    axes.set(xlabel="labelled age (years); number of faces on top", title="By labelled age")
+    axes.set(
+        ylabel=label,
+        xlabel="labelled age (years); number of faces on top",
+        title="By labelled age",
+    )
 
 
 def _coverage(axes: Axes, metrics: Mapping[str, Any], stated: float | None) -> None:
-    _bars(axes, metrics["decades"], "interval_coverage", BLUE)
+    _bars(axes, metrics["decades"], "interval_coverage")
     if stated is not None:
         axes.axhline(stated, color=RED, linewidth=1)
     axes.set(
@@ -110,25 +117,25 @@ def _confusion(axes: Axes, metrics: Mapping[str, Any]) -> None:
     axes.set_yticks(range(len(names)), names)
 
 
-def _lead(metrics: Mapping[str, Any]) -> tuple[str, str]:
-    """The age metric that a set's labels allow, and its axis label."""
-    if metrics["all"]["age_mae"] is not None:
+def _lead(table: Mapping[str, Metrics]) -> tuple[str, str]:
+    """The age metric that a table's labels allow, and its axis label."""
+    if _with(table, "age_mae"):
         return "age_mae", ERROR_LABEL
     return "age_in_range", "predicted age inside the range (share)"
 
 
 def _groups(axes: Axes, metrics: Mapping[str, Any]) -> None:
-    key, label = _lead(metrics)
-    _bars(axes, metrics["groups"], key, BLUE)
+    key, label = _lead(metrics["groups"])
+    _bars(axes, metrics["groups"], key)
     axes.set(ylabel=label, title="By the labels' group and gender; number of faces on top")
 
 
 def _quality(panels: Any, metrics: Mapping[str, Any]) -> None:
-    key, label = _lead(metrics)
     for axes, (name, table) in zip(panels, metrics["quality"].items(), strict=False):
-        _bars(axes, table, key, BLUE)
-        axes.set(title=f"{QUALITIES[name]}, worst first")
-    panels[0].set_ylabel(label)
+        key, label = _lead(table)
+        _bars(axes, table, key)
+        axes.set(title=f"{QUALITIES[name]}, worst first", ylabel=label)
+        axes.yaxis.label.set_size(8)
 
 
 def save_plots(
@@ -150,26 +157,26 @@ def save_plots(
     Returns:
         The files' paths.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
     folder.mkdir(parents=True, exist_ok=True)
     saved: list[Path] = []
 
     def save(name: str, figure: Any) -> None:
         saved.append(folder / f"{prefix}{name}.png")
-        figure.savefig(saved[-1], dpi=DPI)
-        plt.close(figure)
+        # A label's group is a user's text; dollar signs in it are no formula.
+        with rc_context({"text.parse_math": False}):
+            figure.savefig(saved[-1], dpi=DPI)
 
     def single(name: str, width: float, height: float, draw: Any, *arguments: Any) -> None:
-        figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
-        draw(axes, *arguments)
+        figure = Figure(figsize=(width, height), layout="constrained")
+        with rc_context({"text.parse_math": False}):
+            draw(figure.subplots(), *arguments)
         save(name, figure)
 
     single("age", 6, 6, _age, outcome)
-    single("age_error", 7, 4.5, _age_error, outcome, metrics)
+    single("age_error", 7, 4.5, _age_error, metrics)
     if metrics["all"]["interval_coverage"] is not None:
         single("interval_coverage", 7, 4.5, _coverage, metrics, coverage)
     if outcome.gender_known.any():
@@ -179,10 +186,9 @@ def save_plots(
         single("groups", 9, 5, _groups, metrics)
     if metrics["quality"]:
         count = len(metrics["quality"])
-        figure, panels = plt.subplots(
-            -(-count // 3), min(count, 3), figsize=(11, 3.4 * -(-count // 3)), layout="constrained"
-        )
-        panels = np.ravel(panels)
+        rows = -(-count // 3)
+        figure = Figure(figsize=(11, 3.4 * rows), layout="constrained")
+        panels = figure.subplots(rows, min(count, 3), squeeze=False).ravel()
         for spare in panels[count:]:
             spare.remove()
         _quality(panels, metrics)

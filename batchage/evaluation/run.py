@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchage.errors import OutputError
+from batchage.errors import OutputError, UsageError
 from batchage.evaluation.join import Joined, join, read_faces
 from batchage.evaluation.labels import read_csv
 from batchage.evaluation.metrics import all_metrics
@@ -65,15 +65,19 @@ def evaluate(
         UsageError: Table or labels can't be used, or no label names a photo of the table.
         OutputError: The folder can't be written.
     """
-    joined = join(read_faces(Path(table)).to_pylist(), read_csv(Path(labels)))
+    faces, found = read_faces(Path(table)).to_pylist(), read_csv(Path(labels))
+    try:
+        joined = join(faces, found)
+    except UsageError as error:
+        raise UsageError(f"{labels}, {table}: {error}") from None
     evaluation = Evaluation(joined, all_metrics(joined.outcome), [])
     if output is not None:
         try:
             evaluation.files.extend(_save(evaluation, Path(output)))
         except OSError as error:
+            reason = error.strerror or error
             raise OutputError(
-                f"{output}: the evaluation can't be written ({error.strerror}); choose another "
-                "folder"
+                f"{output}: the evaluation can't be written ({reason}); choose another folder"
             ) from None
     return evaluation
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
@@ -35,7 +35,13 @@ class TableFormat(Protocol):
         ...
 
     def read(self, path: Path, schema: pa.Schema) -> pa.Table:
-        """The table in a file that a writer of this format made, in `schema`'s types."""
+        """The table in a file that a writer of this format made, in `schema`'s types.
+
+        Columns are found by name; others than `schema`'s are left out.
+
+        Raises:
+            ValueError: It isn't such a file, or a column is missing.
+        """
         ...
 
 
@@ -44,6 +50,16 @@ FORMATS = {
     ".csv": "batchage.write.csv",
     ".jsonl": "batchage.write.jsonl",
 }
+
+
+def require_columns(names: Iterable[str], schema: pa.Schema) -> None:
+    """Check that a table that is read has every column of `schema`.
+
+    Raises:
+        ValueError: One is missing.
+    """
+    if missing := [name for name in schema.names if name not in set(names)]:
+        raise ValueError(f"it has no column {missing[0]}")
 
 
 def check_suffix(path: Path) -> str:

@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from batchage.write.base import require_columns
+
 RISKY = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
@@ -97,9 +99,10 @@ class CsvFormat:
                 quoted_strings_can_be_null=False,
             ),
         )
+        require_columns(table.column_names, schema)
         columns = [
-            _texts(column, field) if _is_text(field.type) else column
-            for field, column in zip(schema, table.columns, strict=True)
+            _texts(table[field.name], field) if _is_text(field.type) else table[field.name]
+            for field in schema
         ]
         return pa.table(dict(zip(schema.names, columns, strict=True))).cast(schema)
 

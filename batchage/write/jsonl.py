@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batchage.write.base import require_columns
+
 
 def _values(column: pa.Array) -> list[Any]:
     # Through text, float32 keeps its few digits instead of growing float64's.
@@ -57,6 +59,8 @@ class JsonLinesFormat:
     def read(self, path: Path, schema: pa.Schema) -> pa.Table:
         """The table in a file, in `schema`'s types."""
         rows = [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
+        for row in rows:
+            require_columns(row if isinstance(row, dict) else (), schema)
         for field in schema:
             for row in rows:
                 value = row[field.name]

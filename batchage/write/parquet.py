@@ -9,6 +9,8 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchage.write.base import require_columns
+
 METADATA_PREFIX = "batchage."
 
 
@@ -25,7 +27,8 @@ class ParquetFormat:
     def read(self, path: Path, schema: pa.Schema) -> pa.Table:
         """The table in a file; its own metadata are kept."""
         table = pq.read_table(path)
-        return table.cast(schema.with_metadata(table.schema.metadata))
+        require_columns(table.column_names, schema)
+        return table.select(schema.names).cast(schema.with_metadata(table.schema.metadata))
 
 
 FORMAT = ParquetFormat()

@@ -88,16 +88,13 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _face_row(record: ImageRecord, face: FaceRecord, model_id: str) -> dict[str, Any]:
+def face_values(face: FaceRecord) -> dict[str, Any]:
+    """The columns of `FACES` that depend on the face alone."""
     x1, y1, x2, y2 = map(float, face.box)
     points = face.landmarks.ravel().tolist()
     axes = [f"{name}_{axis}" for name in LANDMARK_NAMES for axis in "xy"]
     predicted = face.prediction
     return {
-        "image_path": record.ref.relative,
-        "root": record.ref.root,
-        "image_width": record.width,
-        "image_height": record.height,
         "face_index": face.face_index,
         "x1": x1,
         "y1": y1,
@@ -115,8 +112,18 @@ def _face_row(record: ImageRecord, face: FaceRecord, model_id: str) -> dict[str,
         "yaw": face.pose.yaw,
         "pitch": face.pose.pitch,
         "roll": face.pose.roll,
-        "thumbnail": record.thumbnail,
         "crop": face.crop,
+    }
+
+
+def _face_row(record: ImageRecord, face: FaceRecord, model_id: str) -> dict[str, Any]:
+    return {
+        "image_path": record.ref.relative,
+        "root": record.ref.root,
+        "image_width": record.width,
+        "image_height": record.height,
+        **face_values(face),
+        "thumbnail": record.thumbnail,
         "model_id": model_id,
     }
 

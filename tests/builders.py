@@ -1,0 +1,21 @@
+"""Things that several test modules make."""
+
+from dataclasses import asdict
+
+from batchage.bundle import network_weights, save_bundle
+from batchage.predict.network import KIND, Architecture, build_network
+from batchage.predict.predictor import Calibration
+
+TINY = Architecture(shared_units=8, age_units=8, gender_units=8)
+
+
+def make_bundle(folder, **changes):
+    """A bundle of a random tiny network for crops of 32 pixels."""
+    spec = {
+        "description": "Random",
+        "input_size": 32,
+        "architecture": TINY.to_dict(),
+        "calibration": asdict(Calibration(age_edges=(30.0,), age_scales=(1.0, 1.2))),
+        **changes,
+    }
+    return save_bundle(folder, KIND, network_weights(build_network(TINY), "float16"), spec)

@@ -1,0 +1,108 @@
+"""Calibration, export's statistics, evaluation and card."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batchage.errors import UsageError
+from batchage.evaluation.metrics import calibration_error
+from batchage.predict.predictor import Calibration, RawOutputs, calibrate
+from tests.builders import make_bundle
+from train.card import gaps
+from train.evaluate import evaluate
+from train.export import conformal_quantile, fit_age_scales, fit_temperature
+
+
+def test_too_few_validation_faces_state_no_interval():
+    assert conformal_quantile(np.arange(20.0)) == 18
+    assert conformal_quantile(np.arange(9.0)) == 8
+    with pytest.raises(UsageError, match="8 pictures"):
+        conformal_quantile(np.arange(8.0))
+
+
+@pytest.mark.parametrize("labels", [[True] * 4, [True, True, False, False]])
+def test_temperature_stays_one_where_nothing_can_be_fitted(labels):
+    probability = np.array([0.9, 0.8, 0.1, 0.3], np.float32)
+    assert fit_temperature(probability, np.array(labels)) == 1.0
+
+
+def test_evaluation_writes_card_results_and_plots(tmp_path):
+    photos = Path(__file__).resolve().parent.parent / "examples" / "photos"
+    names = ["portraits/collins.jpg", "portraits/hopper-grey.jpg", "no-people/coffee.jpg"]
+    rows = [
+        {"path": str(photos / name), "age_min": 40.0, "age_max": 40.0, "gender": "female",
+         "group": "a", "landmarks": [0.0] * 10, "split": "test"}
+        for name in names
+    ]  # fmt: skip
+    manifest = tmp_path / "examples.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), manifest)
+    bundle = make_bundle(tmp_path / "tiny")
+    results = evaluate(bundle, [manifest], tmp_path / "out")
+    metrics = results["sets"]["examples"]
+    assert metrics["all"]["faces"] == 3
+    assert metrics["no_face_detected"] == 1
+    sharpness = metrics["quality"]["sharpness"]
+    assert sum(row["faces"] for row in sharpness.values()) == 2
+    assert set(results["sweep"]) >= {"as they are", "shrunk to 25 px", "blurred by 4 px"}
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == results
+    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert bundle.sha256 in card
+    for plot in (tmp_path / "out" / "plots").iterdir():
+        assert f"(plots/{plot.name})" in card
+    with pytest.raises(UsageError, match="rename one"):
+        evaluate(bundle, [manifest, tmp_path / "b" / "examples.parquet"], tmp_path / "out")
+
+
+def test_gaps_name_groups_of_enough_faces():
+    def row(n, right):
+        return {"age_mae": None, "age_in_range": None, "gender_accuracy": right,
+                "exact_ages": 0, "age_ranges": 0, "genders": n}  # fmt: skip
+
+    (sentence,) = gaps({"a": row(80, 0.9), "b": row(60, 0.7), "c": row(10, 0.1)})
+    assert sentence == "Gender accuracy: 70.0% for b, against 90.0% for a."
+
+
+def gaussian_outputs(centre, sigma=1.0):
+    mass = np.exp(-((np.arange(101) - centre[:, None]) ** 2) / (2 * sigma**2))
+    mass = (mass / mass.sum(axis=1, keepdims=True)).astype(np.float32)
+    return RawOutputs(centre.astype(np.float32), mass, np.full(len(centre), 0.5, np.float32))
+
+
+def test_intervals_reach_their_coverage_at_every_age():
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        centre = rng.uniform(20, 80, n)
+        # The old are harder: one scale for all would cover them too rarely.
+        return gaussian_outputs(centre), (centre + rng.normal(0, centre / 10)).astype(np.float32)
+
+    raw, ages = draw(3000)
+    edges, scales = fit_age_scales(raw, ages)
+    assert len(scales) == len(edges) + 1 > 5
+    assert scales[0] < scales[-1]
+    fresh, truth = draw(3000)
+    found = calibrate(fresh, Calibration(age_edges=edges, age_scales=scales))
+    inside = np.array([p.age_low <= t <= p.age_high for p, t in zip(found, truth, strict=True)])
+    for decade in range(20, 80, 10):
+        member = (fresh.age >= decade) & (fresh.age < decade + 10)
+        assert 0.85 < inside[member].mean() < 0.95
+
+
+def test_few_validation_faces_share_one_scale():
+    raw = gaussian_outputs(np.linspace(20, 60, 30))
+    edges, scales = fit_age_scales(raw, raw.age + 1)
+    assert edges == ()
+    assert len(scales) == 1
+
+
+def test_temperature_undoes_overconfidence():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1.5, 20_000)
+    truth = rng.random(20_000) < 1 / (1 + np.exp(-logits))
+    overconfident = (1 / (1 + np.exp(-3 * logits))).astype(np.float32)
+    assert fit_temperature(overconfident, truth) == pytest.approx(3, rel=0.1)
+    assert calibration_error(overconfident, truth) > 0.1

@@ -1,0 +1,103 @@
+"""A training run's folder: what it was made for, where it is, and its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from batchage.errors import UsageError
+from train.recipe import Recipe
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write and rename, so that a kill leaves the old file or the new one."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+class Run:
+    """A run's folder.
+
+    Attributes:
+        folder: Its path.
+        best: The averaged weights of the best validation.
+        at: Phase, epoch and step that come next; file name of the saved state; seconds spent;
+            `best`: phase, epoch and validation age error of the best weights; `recipe` and
+            `manifests` that the run was begun with.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open the folder; made where it is missing.
+
+        Raises:
+            UsageError: It can't be made, or holds something else.
+        """
+        self.folder = folder
+        self.best = folder / "best.h5"
+        self._progress = folder / "progress.json"
+        self.at: dict[str, Any] = {"phase": 0, "epoch": 0, "step": 0, "state": None, "seconds": 0.0}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if self._progress.exists():
+                self.at = json.loads(self._progress.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{folder}: not a run's folder ({error}); choose another") from None
+
+    def begin(self, recipe: Recipe, manifests: list[Path]) -> None:
+        """Note what the run is for, or check that it is the same as before.
+
+        Raises:
+            UsageError: The run was begun with another recipe or other manifests.
+        """
+        try:
+            digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in manifests]
+        except OSError as error:
+            raise UsageError(
+                f"{error.filename}: the manifest can't be read ({error.strerror}); make it with "
+                "train.prepare"
+            ) from None
+        made_for = {"recipe": recipe.to_dict(), "manifests": digests}
+        for name, value in made_for.items():
+            if name in self.at and self.at[name] != json.loads(json.dumps(value)):
+                raise UsageError(
+                    f"{self.folder}: this run was begun with other {name}; choose another folder"
+                )
+        self.move_to(**made_for)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that the run was begun with.
+
+        Raises:
+            UsageError: There is no run in the folder.
+        """
+        try:
+            return Recipe.from_dict(self.at["recipe"])
+        except (KeyError, TypeError, ValueError):
+            raise UsageError(f"{self.folder}: no run in it; run train.fit first") from None
+
+    def state(self) -> Path | None:
+        """Weights and optimizer of an unfinished phase."""
+        return self.folder / self.at["state"] if self.at["state"] else None
+
+    def move_to(self, **changes: Any) -> None:
+        """Record where the run is."""
+        self.at = {**self.at, **changes}
+        write_json(self._progress, self.at)
+
+    def write_state(self, network: Any) -> str:
+        """Save weights and optimizer beside the state that counts; the file's name."""
+        old = self.state()
+        name = f"state-{'b' if old and '-a.' in old.name else 'a'}.weights.h5"
+        network.save_weights(self.folder / name)
+        return name
+
+    def is_stale(self) -> bool:
+        """Whether the phase's validation has not got better for the recipe's patience."""
+        best = self.at.get("best")
+        if best is None or best["phase"] != self.at["phase"]:
+            return False
+        return bool(self.at["epoch"] - 1 - best["epoch"] >= self.at["recipe"]["patience"])
