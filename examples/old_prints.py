@@ -50,7 +50,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder")
     parser.add_argument("--count", type=int, default=1000)
     arguments = parser.parse_args()
-    rows = [row for row in pq.read_table(arguments.manifest).to_pylist() if row["split"] == "test"]
+    test = [row for row in pq.read_table(arguments.manifest).to_pylist() if row["split"] == "test"]
+    # One of each group of near-duplicates, since a new split will be drawn.
+    rows = list({row["duplicate_group"]: row for row in test}.values())
     rng = np.random.default_rng(0)
     arguments.output.mkdir(parents=True, exist_ok=True)
     with (arguments.output / "labels.csv").open("w", newline="", encoding="utf-8") as stream:

@@ -279,6 +279,8 @@ def train_epoch(network: Any, run: Run, training: Faces, validation: Faces) -> N
             validation_data=validation,
             initial_epoch=epoch,
             epochs=epoch + 1,
+            # The order is `training`'s own: Keras would shuffle the batches once more.
+            shuffle=False,
             verbose=0,
             callbacks=[
                 save,
