@@ -94,7 +94,7 @@ def show(console: Console, metrics: Mapping[str, Any]) -> None:
     for section in sections({**metrics, "groups_by_age": {}}):
         table = Table(title=section.title, title_justify="left")
         for i, name in enumerate(section.columns):
-            table.add_column(name, justify="right" if i else "left")
+            table.add_column(name, justify="right" if i else "left", no_wrap=not i)
         for row in section.rows:
             table.add_row(*map(Text, row))
         console.print(table)
