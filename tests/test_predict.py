@@ -74,7 +74,9 @@ def test_calibration_widens_and_softens():
     raw = RawOutputs(np.array([30.0], np.float32), mass, np.array([0.9], np.float32))
     narrow = calibrate(raw, Calibration())[0]
     wide = calibrate(raw, Calibration(age_scales=(3.0,), gender_temperature=2.0))[0]
-    assert wide.age_high - wide.age_low == pytest.approx(3 * (narrow.age_high - narrow.age_low))
+    # Nine tenths of one year's mass reach 0.45 years to either side, and half a year is added.
+    assert (narrow.age_low, narrow.age_high) == (30, 30)
+    assert (wide.age_low, wide.age_high) == (28, 32)
     assert 0.5 < wide.prob_female < narrow.prob_female
     assert calibrate(raw, Calibration(age_scales=(99.0,)))[0].age_low == 0
 
@@ -83,6 +85,14 @@ def test_each_stretch_of_ages_has_its_own_scale():
     calibration = Calibration(age_edges=(20.0, 40.0), age_scales=(1.0, 2.0, 3.0))
     ages = np.array([0.0, 19.9, 20.0, 39.9, 40.0, 99.0], np.float32)
     assert list(calibration.scale_at(ages)) == [1, 1, 2, 2, 3, 3]
+
+
+def test_an_age_is_let_in_by_its_own_scale():
+    mass = np.zeros((1, 101), np.float32)
+    mass[0, 30] = 1
+    raw = RawOutputs(np.array([30.0], np.float32), mass, np.array([0.9], np.float32))
+    (found,) = calibrate(raw, Calibration(age_edges=(31.0,), age_scales=(1.0, 6.0)))
+    assert (found.age_low, found.age_high) == (30, 35)
 
 
 def test_mirror_images_are_averaged(bundle, predictor):

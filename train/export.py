@@ -38,17 +38,17 @@ from train.command import explain_errors
 from train.data import Faces, read_manifests
 from train.run import Run
 
-FACES_PER_SCALE = 120
+FACES_PER_SCALE = 60
 TINY = 1e-12
 
 
 def fit_age_scales(
     raw: RawOutputs, ages: NDArray[np.float32]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Edges in predicted age, and the scales of the interval's reach that give `COVERAGE`.
+    """Edges in age, and the scales of the interval's reach that give `COVERAGE`.
 
     Split-conformal prediction (Romano, Patterson, Candès, 2019) with normalised scores, apart for
-    each stretch of the predicted age (Mondrian: Vovk, 2012), so that no age pays for another's.
+    each stretch of the labelled age (Vovk, 2012), so that no age pays for another's errors.
 
     Args:
         raw: Outputs for the n validation faces.
@@ -56,11 +56,18 @@ def fit_age_scales(
     """
     reach = interval_reach(raw, COVERAGE)
     score = np.maximum((raw.age - ages) / reach[:, 0], (ages - raw.age) / reach[:, 1])
-    bins = max(1, len(ages) // FACES_PER_SCALE)
-    edges = np.quantile(raw.age, np.arange(1, bins) / bins)
-    index = np.searchsorted(edges, raw.age, side="right")
-    scales = [conformal_quantile(score[index == b]) for b in range(bins)]
-    return tuple(round(float(e), 3) for e in edges), tuple(round(s, 4) for s in scales)
+    edges: list[float] = []
+    count = 0
+    for age, faces in zip(*np.unique(ages, return_counts=True), strict=True):
+        if count >= FACES_PER_SCALE:
+            edges.append(float(age))
+            count = 0
+        count += int(faces)
+    if edges and count < FACES_PER_SCALE:
+        edges.pop()
+    index = np.searchsorted(edges, ages, side="right")
+    scales = [conformal_quantile(score[index == b]) for b in range(len(edges) + 1)]
+    return tuple(edges), tuple(round(s, 4) for s in scales)
 
 
 def conformal_quantile(scores: NDArray[np.float32]) -> float:

@@ -16,6 +16,8 @@ from batchage.predict.hardware import Compute
 from batchage.predict.network import Architecture, build_network
 from batchage.types import FloatArray, ImageArray, Prediction
 
+CANDIDATE_YEARS = 117
+"""Ages 0 to 116 may lie in an interval: the oldest that any label of UTKFace states."""
 COVERAGE = 0.9
 """Share of ages that the stated intervals are fitted to hold."""
 
@@ -26,8 +28,9 @@ class Calibration:
 
     Attributes:
         coverage: Share of faces whose age lies in the interval, as fitted.
-        age_edges: Predicted ages in years at which the next of `age_scales` begins.
-        age_scales: Factors that stretch the reach of the distribution's own interval.
+        age_edges: Ages in years at which the next of `age_scales` begins.
+        age_scales: How many times the reach of the distribution's own interval an age may be away
+            and still lie in the stated one.
         gender_temperature: Divides the gender's logit.
     """
 
@@ -51,7 +54,7 @@ class Calibration:
         return cls(age_edges=edges, age_scales=scales, **numbers)
 
     def scale_at(self, age: FloatArray) -> FloatArray:
-        """The scale for each predicted age `(n,)`."""
+        """The scale of each age `(n,)` that may be inside the interval."""
         index = np.searchsorted(self.age_edges, age, side="right")
         return np.asarray(self.age_scales, np.float32)[index]
 
@@ -91,6 +94,24 @@ def interval_reach(raw: RawOutputs, coverage: float) -> FloatArray:
     return np.maximum(reach, 0) + np.float32(0.5)
 
 
+def calibrated_interval(raw: RawOutputs, calibration: Calibration) -> FloatArray:
+    """The lowest and highest whole year `(n, 2)` that the calibration lets in; the age always is.
+
+    Whether a year is let in goes by the scale of that year, not of the predicted age: so people of
+    each age lie in their intervals as often as stated, also where the age is often mistaken
+    (label-conditional conformal prediction: Vovk, 2012).
+    """
+    reach = interval_reach(raw, calibration.coverage)
+    years = np.arange(CANDIDATE_YEARS, dtype=np.float32)
+    offset = years - raw.age[:, None]
+    score = np.where(offset < 0, -offset / reach[:, :1], offset / reach[:, 1:])
+    inside = score <= calibration.scale_at(years)
+    low = np.where(inside, years, np.inf).min(axis=1)
+    high = np.where(inside, years, -np.inf).max(axis=1)
+    ends = np.stack([np.minimum(low, raw.age), np.maximum(high, raw.age)], axis=1)
+    return np.asarray(ends, np.float32)
+
+
 def scale_probability(probability: NDArray[Any], temperature: float) -> NDArray[Any]:
     """Probabilities whose logits are divided by `temperature`."""
     p = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
@@ -99,10 +120,9 @@ def scale_probability(probability: NDArray[Any], temperature: float) -> NDArray[
 
 def calibrate(raw: RawOutputs, calibration: Calibration) -> list[Prediction]:
     """Calibrated predictions; the interval always contains the age, and never starts below 0."""
-    reach = interval_reach(raw, calibration.coverage) * calibration.scale_at(raw.age)[:, None]
-    low, high = np.maximum(raw.age - reach[:, 0], 0), raw.age + reach[:, 1]
+    interval = calibrated_interval(raw, calibration)
     female = scale_probability(raw.gender, calibration.gender_temperature)
-    return [Prediction(*map(float, row)) for row in np.column_stack([raw.age, low, high, female])]
+    return [Prediction(*map(float, row)) for row in np.column_stack([raw.age, interval, female])]
 
 
 class Predictor:
