@@ -53,6 +53,11 @@ def test_evaluation_writes_card_results_and_plots(tmp_path):
     assert bundle.sha256 in card
     for plot in (tmp_path / "out" / "plots").iterdir():
         assert f"(plots/{plot.name})" in card
+    (tmp_path / "bad.jpg").write_text("no picture")
+    bad = [{**rows[0], "path": str(tmp_path / "bad.jpg")}]
+    pq.write_table(pa.Table.from_pylist(bad), tmp_path / "bad.parquet")
+    with pytest.raises(UsageError, match=r"bad\.jpg: .*run train\.prepare again"):
+        evaluate(bundle, [tmp_path / "bad.parquet"], tmp_path / "out")
     with pytest.raises(UsageError, match="rename one"):
         evaluate(bundle, [manifest, tmp_path / "b" / "examples.parquet"], tmp_path / "out")
 

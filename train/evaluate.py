@@ -33,7 +33,7 @@ from batchage.bundle import Bundle, load_bundle
 from batchage.config import DEFAULT_DETECTOR, DetectorSettings
 from batchage.decode import decode
 from batchage.detect import Detector, create_detector
-from batchage.errors import UsageError
+from batchage.errors import DecodeError, UsageError
 from batchage.evaluation.join import central_face, outcome_of
 from batchage.evaluation.labels import Label
 from batchage.evaluation.metrics import QUALITIES, Metrics, Outcome, all_metrics, group_metrics
@@ -84,6 +84,13 @@ def labels_of(rows: pa.Table) -> list[Label]:
     return [Label(Path(row["path"]), *(row[k] for k in names[1:])) for row in rows.to_pylist()]
 
 
+def _pixels(path: Path) -> ImageArray:
+    try:
+        return decode(path).pixels
+    except DecodeError as error:
+        raise UsageError(f"{path}: {error}; run train.prepare again without it") from None
+
+
 class Evaluator:
     """A bundle and the default detector, ready for pictures."""
 
@@ -98,7 +105,7 @@ class Evaluator:
         faces: list[dict[str, Any]] = []
         for start in tqdm(range(0, len(labels), BATCH), unit=" batches", file=sys.stderr):
             batch = labels[start : start + BATCH]
-            faces += self._faces([change(decode(label.path).pixels) for label in batch])
+            faces += self._faces([change(_pixels(label.path)) for label in batch])
         undetected = sum(face["detection_score"] is None for face in faces)
         return TestRun(outcome_of(labels, faces), undetected)
 
