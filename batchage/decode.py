@@ -152,6 +152,8 @@ def _decode_bytes(data: bytes, max_pixels: int) -> DecodedImage:
 
 def _formats_of(prefix: bytes) -> list[str]:
     """The formats whose magic bytes `prefix` has."""
+    # Some of Pillow's checks fail on fewer bytes than they look at.
+    prefix = prefix.ljust(_PREFIX_BYTES, b"\0")
     found = []
     for name in _FORMATS:
         _, accept = Image.OPEN.get(name, (None, None))

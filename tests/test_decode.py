@@ -157,3 +157,10 @@ def test_damaged_files_give_pixels_or_a_decode_error(kind, position, value, cut)
             assert decode(path).pixels.ndim == 3
         except DecodeError as error:
             assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("data", [b"x", b"x\n", b"abc", b"\0" * 40, b"text that is longer"])
+def test_what_is_no_picture_is_called_that(tmp_path, data):
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(DecodeError, match="not a picture in a known format"):
+        decode(tmp_path / "a.jpg")
