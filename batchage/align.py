@@ -114,11 +114,10 @@ def pose(landmarks: FloatArray) -> Pose:
     """
     points = landmarks.astype(np.float64)
     across, along = _nose(points)
-    _, frontal = _nose(TEMPLATE.astype(np.float64))
     matrix = estimate_similarity(landmarks, CHIP_SIDE).matrix
     return Pose(
         yaw=float(np.clip(across, -1, 1)),
-        pitch=float(np.clip(2 * (along - frontal), -1, 1)),
+        pitch=float(np.clip(2 * (along - FRONTAL_NOSE), -1, 1)),
         roll=float(-np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))),
     )
 
@@ -132,6 +131,10 @@ def _nose(points: NDArray[np.float64]) -> tuple[float, float]:
     half = max(float(np.hypot(*(points[1] - points[0]))), height) / 2
     offset = points[2] - middle
     return float(offset @ sideways / half), float(offset @ drop / height**2)
+
+
+FRONTAL_NOSE = _nose(TEMPLATE.astype(np.float64))[1]
+"""Where along the face's axis the template's nose is."""
 
 
 def align(image: ImageArray, landmarks: FloatArray, size: int) -> FaceCrop:

@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--no-sweep", action="store_true", help="leave out what harms pictures")
     parser.add_argument("-o", "--output", type=Path, help="folder (default: the bundle's own)")
     arguments = parser.parse_args()
-    with explain_errors("evaluate"):
+    with explain_errors("evaluate", "its output is incomplete; run it again"):
         bundle = load_bundle(arguments.bundle, KIND)
         results = evaluate(
             bundle,

@@ -164,9 +164,12 @@ def main() -> None:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         partial = arguments.output.with_suffix(".partial")
         partial.touch()
-        table = prepare(labels, detector, arguments.seed, arguments.shares)
-        pq.write_table(table, partial)
-        partial.replace(arguments.output)
+        try:
+            table = prepare(labels, detector, arguments.seed, arguments.shares)
+            pq.write_table(table, partial)
+            partial.replace(arguments.output)
+        finally:
+            partial.unlink(missing_ok=True)
         summarise(table)
 
 

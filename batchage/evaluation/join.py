@@ -50,7 +50,7 @@ def outcome_of(labels: Sequence[Label], faces: Sequence[dict[str, Any]]) -> Outc
     """The outcome of labels and their faces, which are rows of the faces table."""
 
     def column(name: str) -> Any:
-        return np.array([face.get(name) for face in faces], np.float64)
+        return np.array([face[name] for face in faces], np.float64)
 
     age, low, high, prob_female = (column(name) for name in PREDICTED_COLUMNS)
     return Outcome(

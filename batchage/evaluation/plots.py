@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,32 +158,37 @@ def save_plots(
         The files' paths.
     """
     from matplotlib import rc_context
-    from matplotlib.figure import Figure
 
     folder.mkdir(parents=True, exist_ok=True)
-    saved: list[Path] = []
-
-    def save(name: str, figure: Any) -> None:
-        saved.append(folder / f"{prefix}{name}.png")
-        # A label's group is a user's text; dollar signs in it are no formula.
-        with rc_context({"text.parse_math": False}):
+    # A label's group is a user's text; dollar signs in it are no formula.
+    with rc_context({"text.parse_math": False}):
+        saved = []
+        for name, figure in _figures(outcome, metrics, coverage):
+            saved.append(folder / f"{prefix}{name}.png")
             figure.savefig(saved[-1], dpi=DPI)
+    return saved
 
-    def single(name: str, width: float, height: float, draw: Any, *arguments: Any) -> None:
+
+def _figures(
+    outcome: Outcome, metrics: Mapping[str, Any], coverage: float | None
+) -> Iterator[tuple[str, Any]]:
+    """Names and figures, drawn one at a time."""
+    from matplotlib.figure import Figure
+
+    def single(name: str, width: float, height: float, draw: Any, *arguments: Any) -> Any:
         figure = Figure(figsize=(width, height), layout="constrained")
-        with rc_context({"text.parse_math": False}):
-            draw(figure.subplots(), *arguments)
-        save(name, figure)
+        draw(figure.subplots(), *arguments)
+        return name, figure
 
-    single("age", 6, 6, _age, outcome)
-    single("age_error", 7, 4.5, _age_error, metrics)
+    yield single("age", 6, 6, _age, outcome)
+    yield single("age_error", 7, 4.5, _age_error, metrics)
     if metrics["all"]["interval_coverage"] is not None:
-        single("interval_coverage", 7, 4.5, _coverage, metrics, coverage)
+        yield single("interval_coverage", 7, 4.5, _coverage, metrics, coverage)
     if outcome.gender_known.any():
-        single("gender_calibration", 6, 6, _calibration, outcome)
-        single("gender_confusion", 4.5, 4.5, _confusion, metrics)
+        yield single("gender_calibration", 6, 6, _calibration, outcome)
+        yield single("gender_confusion", 4.5, 4.5, _confusion, metrics)
     if metrics["groups"]:
-        single("groups", 9, 5, _groups, metrics)
+        yield single("groups", 9, 5, _groups, metrics)
     if metrics["quality"]:
         count = len(metrics["quality"])
         rows = -(-count // 3)
@@ -192,5 +197,4 @@ def save_plots(
         for spare in panels[count:]:
             spare.remove()
         _quality(panels, metrics)
-        save("quality", figure)
-    return saved
+        yield "quality", figure
