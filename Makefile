@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test clean
 
 demo: $(VENV)/.package
-	$(BIN)/batchage scan examples/photos -o results.parquet --thumbnails thumbs
+	$(BIN)/batchage scan examples/photos -o results.parquet --thumbnails thumbs --overwrite
 
 test: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -25,4 +25,4 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/.package
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info results.parquet results.images.parquet thumbs
+	rm -rf $(VENV) build dist *.egg-info results.* thumbs

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from batchage.errors import BatchageError, BundleError, DecodeError, OutputError, UsageError
 
 if TYPE_CHECKING:
-    from batchage.api import ScanResult, records, scan
+    from batchage.api import Scan, ScanResult, scan
     from batchage.config import DetectorSettings, ScanConfig
     from batchage.evaluation.run import Evaluation, evaluate
     from batchage.version import __version__
-    from batchage.walk import ScanFilter
+    from batchage.walk import ScanFilter, iter_images
 
 __all__ = [
     "BatchageError",
@@ -23,25 +23,27 @@ __all__ = [
     "DetectorSettings",
     "Evaluation",
     "OutputError",
+    "Scan",
     "ScanConfig",
     "ScanFilter",
     "ScanResult",
     "UsageError",
     "__version__",
     "evaluate",
-    "records",
+    "iter_images",
     "scan",
 ]
 
 _LAZY = {
     "DetectorSettings": "batchage.config",
     "Evaluation": "batchage.evaluation.run",
+    "Scan": "batchage.api",
     "ScanConfig": "batchage.config",
     "ScanFilter": "batchage.walk",
     "ScanResult": "batchage.api",
     "__version__": "batchage.version",
     "evaluate": "batchage.evaluation.run",
-    "records": "batchage.api",
+    "iter_images": "batchage.walk",
     "scan": "batchage.api",
 }
 

@@ -2,56 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
 
 from batchage.config import ScanConfig
 from batchage.pipeline import Pipeline
+from batchage.store import Sink, make_sink
 from batchage.types import ImageRecord, ImageRef
 from batchage.version import __version__
-from batchage.walk import iter_images
-from batchage.write import ResultWriter
+from batchage.walk import display_name, iter_images
+from batchage.write import output_paths, read_table
 from batchage.write.schema import faces_batch, images_batch
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 PathLike = str | os.PathLike[str]
 PATH_SETTINGS = {"output", "thumbnails", "crops"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class ScanResult:
     """What a scan found.
 
     Attributes:
-        records: One a file, in scan order, each with its faces.
+        faces_table: The faces table as Arrow, one row a face.
+        images_table: The images table as Arrow, one row a file.
         model_id: The bundle that predicted.
     """
 
-    records: list[ImageRecord]
+    faces_table: pa.Table
+    images_table: pa.Table
     model_id: str
-
-    @cached_property
-    def faces_table(self) -> pa.Table:
-        """The faces table as Arrow, one row a face."""
-        import pyarrow as pa
-
-        return pa.Table.from_batches([faces_batch(self.records, self.model_id)])
-
-    @cached_property
-    def images_table(self) -> pa.Table:
-        """The images table as Arrow, one row a file."""
-        import pyarrow as pa
-
-        return pa.Table.from_batches([images_batch(self.records)])
 
     @property
     def faces(self) -> pd.DataFrame:
@@ -64,43 +52,90 @@ class ScanResult:
         return self.images_table.to_pandas()
 
 
-def records(
-    refs: Iterable[ImageRef],
-    config: ScanConfig,
-    on_start: Callable[[Pipeline], None] | None = None,
-) -> Iterator[ImageRecord]:
-    """Scan files one after the other and write the tables that `config` asks for.
+class Scan:
+    """A scan that runs while it is iterated, once.
 
-    The tables are in place once the iterator is exhausted; if it is left earlier, or an error
-    ends it, nothing is written.
+        refs = batchage.iter_images(["photos"])
+        with batchage.Scan(refs, ScanConfig(output=Path("results.parquet"))) as scan:
+            for record in scan:
+                print(record.ref.relative, record.status)
 
-    Args:
-        refs: The files, from `batchage.walk.iter_images`.
-        config: The settings.
-        on_start: Called once the networks are loaded.
+    It yields the records that are computed now, in order; rows that are taken over from an
+    interrupted scan or an earlier output are in the tables only. The tables are in place once the
+    iteration is exhausted. If it is left earlier, or an error ends it, what was computed is kept
+    for the next scan with the same output.
+
+    Attributes:
+        sink: Where the records go, with its counts.
+        model_id: The bundle that predicts; known once the iteration has begun.
     """
-    pipeline = Pipeline(config)
-    if on_start:
-        on_start(pipeline)
-    if config.output is None:
-        yield from pipeline.run(refs)
-        return
-    to_stdout = str(config.output) == "-"
-    metadata = {
-        "version": __version__,
-        "model_id": pipeline.predictor.model_id,
-        "detector_id": pipeline.detector.detector_id,
-        "settings": json.dumps(config.results_settings(), sort_keys=True),
-    }
-    with ResultWriter(
-        None if to_stdout else config.output,
-        metadata,
-        pipeline.predictor.model_id,
-        stream=sys.stdout.buffer if to_stdout else None,
-    ) as writer:
-        for record in pipeline.run(refs):
-            writer.write(record)
-            yield record
+
+    def __init__(
+        self, refs: Iterable[ImageRef], config: ScanConfig, inputs: Sequence[str] = ()
+    ) -> None:
+        """Name what is to be done; nothing is touched.
+
+        Args:
+            refs: The files, from `batchage.iter_images`.
+            config: The settings.
+            inputs: What `refs` came from: an interrupted scan goes on only with the same.
+
+        Raises:
+            UsageError: The output's suffix is unknown.
+        """
+        self._refs, self._config, self._inputs = refs, config, list(inputs)
+        self.sink: Sink = make_sink(config)
+        self.model_id = ""
+        self._running: Generator[ImageRecord] | None = None
+
+    def __enter__(self) -> Self:
+        """Reserve the output.
+
+        Raises:
+            UsageError: There is a finished one, or another scan is at work on it.
+            OutputError: It can't be written.
+        """
+        try:
+            self.sink.open()
+        except BaseException:
+            self.sink.close()
+            raise
+        return self
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        """Load the networks, scan, write.
+
+        Raises:
+            BatchageError: The scan can't be carried out; a bad file is a row instead.
+        """
+        self._running = self._run()
+        return self._running
+
+    def _run(self) -> Generator[ImageRecord]:
+        with closing(Pipeline(self._config)) as pipeline:
+            self.model_id = pipeline.predictor.model_id
+            self.sink.begin(
+                {
+                    "version": __version__,
+                    "model_id": self.model_id,
+                    "detector_id": pipeline.detector.detector_id,
+                    "settings": self._config.results_settings(),
+                    "inputs": [*self._inputs, asdict(self._config.filter)],
+                }
+            )
+            with closing(pipeline.run(self.sink.pending(self._refs))) as found:
+                for record in found:
+                    self.sink.write(record)
+                    yield record
+            self.sink.finish()
+
+    def __exit__(self, *_: object) -> None:
+        """Save what was computed and release the output."""
+        try:
+            if self._running:
+                self._running.close()
+        finally:
+            self.sink.close()
 
 
 def scan(*inputs: PathLike, config: ScanConfig | None = None, **settings: Any) -> ScanResult:
@@ -117,8 +152,7 @@ def scan(*inputs: PathLike, config: ScanConfig | None = None, **settings: Any) -
         **settings: Fields of `ScanConfig` that replace those of `config`.
 
     Returns:
-        The rows, held in memory. For collections that don't fit, write with `output` and iterate
-        over `batchage.records`.
+        The rows, held in memory. For collections that don't fit, iterate over a `batchage.Scan`.
 
     Raises:
         BatchageError: The scan can't be carried out; a bad file is a row instead.
@@ -126,12 +160,22 @@ def scan(*inputs: PathLike, config: ScanConfig | None = None, **settings: Any) -
     for name in PATH_SETTINGS & settings.keys():
         settings[name] = None if settings[name] is None else Path(settings[name])
     chosen = replace(config or ScanConfig(), **settings)
-    model_ids: list[str] = []
-    found = list(
-        records(
-            iter_images(inputs, chosen.filter),
-            chosen,
-            on_start=lambda pipeline: model_ids.append(pipeline.predictor.model_id),
-        )
+    output = chosen.output if str(chosen.output) != "-" else None
+    kept = []
+    with Scan(iter_images(inputs, chosen.filter), chosen, absolute_inputs(inputs)) as running:
+        for record in running:
+            if output is None:
+                kept.append(record)
+    if output is not None:
+        paths = output_paths(output)
+        return ScanResult(read_table(paths.faces), read_table(paths.images), running.model_id)
+    return ScanResult(
+        pa.Table.from_batches([faces_batch(kept, running.model_id)]),
+        pa.Table.from_batches([images_batch(kept)]),
+        running.model_id,
     )
-    return ScanResult(found, model_ids[0])
+
+
+def absolute_inputs(inputs: Iterable[PathLike]) -> list[str]:
+    """What to tell a `Scan` about the files and folders it scans."""
+    return [display_name(os.fspath(Path(path).absolute())) for path in inputs]

@@ -1,6 +1,7 @@
 """The command line: parses, builds a `ScanConfig`, calls the API, maps errors to exit codes.
 
-Exit codes: 0 done; 1 failed; 2 usage; 3 done, but some files could not be read; 130 interrupted.
+Exit codes: 0 done; 1 failed; 2 usage; 3 done, but some files could not be read; 130 interrupted;
+143 terminated.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -22,10 +24,13 @@ from batchage.errors import BatchageError, UsageError
 from batchage.walk import ScanFilter
 
 if TYPE_CHECKING:
+    from batchage.api import Scan
     from batchage.types import ImageRef
 
 EXIT_UNREAD = 3
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+HOW_TO_GO_ON = "; what was computed is saved, the same command goes on from there"
 DEFAULTS = ScanConfig()
 log = logging.getLogger("batchage")
 
@@ -42,14 +47,26 @@ def _fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise _Terminated
+
+
 @contextmanager
-def _errors_to_exit_codes(when_interrupted: str = "interrupted") -> Iterator[None]:
+def _errors_to_exit_codes(hint: str = "") -> Iterator[None]:
+    """Turn errors and signals into a sentence and an exit code; `hint` says how to go on."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     except BatchageError as error:
         _fail(str(error), error.exit_code)
+    except _Terminated:
+        _fail(f"terminated{hint}", EXIT_TERMINATED)
     except KeyboardInterrupt:
-        _fail(when_interrupted, EXIT_INTERRUPTED)
+        _fail(f"interrupted{hint}", EXIT_INTERRUPTED)
 
 
 def _load_tensorflow() -> None:
@@ -174,6 +191,22 @@ def scan(
     max_pixels: Annotated[
         int, typer.Option(help="Photos with more pixels are not decoded.")
     ] = DEFAULTS.max_pixels,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that decoding one file may take.")
+    ] = DEFAULTS.timeout,
+    save_every: Annotated[
+        float, typer.Option(help="Save what was computed every so many seconds.")
+    ] = DEFAULTS.save_every,
+    update: Annotated[
+        bool, typer.Option("--update", help="Scan only new and changed files, keep other rows.")
+    ] = DEFAULTS.update,
+    checksum: Annotated[
+        bool,
+        typer.Option("--checksum", help="With --update: tell changed files by their content."),
+    ] = DEFAULTS.checksum,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Scan anew, replace a finished output.")
+    ] = DEFAULTS.overwrite,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary.")] = False,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="A line for every file.")
@@ -182,9 +215,13 @@ def scan(
 ) -> None:
     """Scan photos and write one row a face, and one row a file.
 
-    Exit codes: 0 done, 1 failed, 2 usage, 3 done but some files could not be read, 130 interrupted.
+    A scan that was stopped goes on with the same command.
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 done but some files could not be read, 130 interrupted,
+    143 terminated.
     """
-    with _errors_to_exit_codes("interrupted; no table was written"):
+    is_stream = str(output) == "-"
+    with _errors_to_exit_codes("" if is_stream else HOW_TO_GO_ON):
         _set_up_logging(verbose, quiet, log_file)
         config = ScanConfig(
             output=output,
@@ -199,6 +236,11 @@ def scan(
             precision=precision,
             tta=tta,
             max_pixels=max_pixels,
+            timeout=timeout,
+            save_every=save_every,
+            update=update,
+            checksum=checksum,
+            overwrite=overwrite,
         )
         unread = _run(config, list(inputs or []), files_from, quiet)
     if unread:
@@ -207,32 +249,22 @@ def scan(
 
 def _run(config: ScanConfig, inputs: list[Path], files_from: Path | None, quiet: bool) -> int:
     """Scan with progress and summary; the number of files that could not be read."""
-    from batchage.write.base import check_suffix
+    from batchage.api import Scan, absolute_inputs
 
     started = time.perf_counter()
-    refs = _refs(inputs, files_from, config.filter)
-    if config.output and str(config.output) != "-":
-        check_suffix(config.output)
-    _load_tensorflow()
-    from rich.console import Console
-    from tqdm import tqdm
+    todo: list[ImageRef] = []
+    named = absolute_inputs([*inputs, *([files_from] if files_from else [])])
+    with Scan(todo, config, named) as scan:
+        # The whole list is made first, so that the time left is honest.
+        todo.extend(_refs(inputs, files_from, config.filter))
+        _load_tensorflow()
+        from rich.console import Console
 
-    from batchage.api import records
-    from batchage.summary import Tally, show
-    from batchage.write import output_paths
+        from batchage.summary import show
+        from batchage.write import output_paths
 
-    tally = Tally()
-    # The list is made first, so that the time left is honest.
-    todo = list(refs)
-    with tqdm(total=len(todo), unit=" photos", disable=quiet or None, file=sys.stderr) as bar:
-        for record in records(todo, config):
-            tally.add(record)
-            bar.set_postfix_str(f"{tally.faces:,} faces", refresh=False)
-            bar.update()
-            level = logging.WARNING if record.status.is_error else logging.INFO
-            detail = f": {record.error}" if record.error else f", {len(record.faces)} faces"
-            with tqdm.external_write_mode(file=sys.stderr):
-                log.log(level, "%s: %s%s", record.ref.relative, record.status, detail)
+        _watch(scan, len(todo), quiet)
+    tally = scan.sink.tally
     if not tally.files:
         log.warning("no photos were found; the table is empty")
     places: dict[str, Path] = {}
@@ -244,8 +276,29 @@ def _run(config: ScanConfig, inputs: list[Path], files_from: Path | None, quiet:
     if config.crops:
         places["crops"] = config.crops
     if not quiet:
-        show(Console(stderr=True), tally, time.perf_counter() - started, places)
+        seconds = time.perf_counter() - started
+        show(Console(stderr=True), tally, seconds, places, scan.sink.taken_over, scan.sink.gone)
     return tally.unread
+
+
+def _watch(scan: Scan, total: int, quiet: bool) -> None:
+    """Run the scan under a progress bar, with a line in the log for each file."""
+    from tqdm import tqdm
+
+    n_faces = 0
+    with tqdm(total=total, unit=" photos", disable=quiet or None, file=sys.stderr) as bar:
+        for number, record in enumerate(scan, start=1):
+            if number == 1 and scan.sink.is_continued:
+                tqdm.write("batchage: an interrupted scan goes on", file=sys.stderr)
+            n_faces += len(record.faces)
+            bar.set_postfix_str(f"{n_faces:,} faces", refresh=False)
+            # What is taken over takes no time and shall not spoil the time left.
+            bar.initial = scan.sink.taken_over
+            bar.update(number + scan.sink.taken_over - bar.n)
+            level = logging.WARNING if record.status.is_error else logging.INFO
+            detail = f": {record.error}" if record.error else f", {len(record.faces)} faces"
+            with tqdm.external_write_mode(file=sys.stderr):
+                log.log(level, "%s: %s%s", record.ref.relative, record.status, detail)
 
 
 @app.command()

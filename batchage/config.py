@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ DEFAULT_DETECTOR = "retinaface-mobilenet025"
 DEFAULT_MODEL = "vgg16-utkface"
 DEFAULT_BATCH_SIZE = 32
 MAX_PIXELS = 250_000_000
+DECODED_BYTES = 512 << 20
+"""Pixels that a scan holds decoded at once; one photo that is larger comes alone."""
+RESULTS_VERSION = 1
+"""Raised when the same photos and settings give other rows: such tables aren't continued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,11 @@ class ScanConfig:
         precision: `auto`, `float32`, `bfloat16` or `float16`.
         tta: Average what the model says of each face and of its mirror image.
         max_pixels: Pictures with more pixels become rows of status `too_large`.
+        timeout: Seconds that decoding a file may take; beyond, it is a row of status `timeout`.
+        save_every: Seconds after which what was computed is saved, at the latest.
+        update: Take over from the finished output the rows of files that have not changed.
+        checksum: With `update`, tell by content whether a file has changed, not by size and time.
+        overwrite: Replace a finished output by a new scan.
     """
 
     output: Path | None = None
@@ -70,19 +80,36 @@ class ScanConfig:
     precision: str = "auto"
     tta: bool = False
     max_pixels: int = MAX_PIXELS
+    timeout: float = 60.0
+    save_every: float = 30.0
+    update: bool = False
+    checksum: bool = False
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise UsageError(f"batch size {self.batch_size}: give 1 or more")
         if self.max_pixels < 1:
             raise UsageError(f"pixel limit {self.max_pixels}: give 1 or more")
+        if not 0 < self.timeout < math.inf:
+            raise UsageError(f"timeout {self.timeout}: give a number of seconds above 0")
+        if not self.save_every >= 0:
+            raise UsageError(f"save every {self.save_every} seconds: give 0 or more")
+        if self.update and self.overwrite:
+            raise UsageError("--update and --overwrite contradict each other: give one of them")
+        if self.checksum and not self.update:
+            raise UsageError("--checksum tells which files have changed: give --update too")
 
     def results_settings(self) -> dict[str, Any]:
-        """The settings that decide what the rows say, JSON-ready, for the table's metadata."""
+        """The settings that decide what the rows say, JSON-ready."""
         return {
+            "results_version": RESULTS_VERSION,
             "detector": self.detector,
             **asdict(self.detection),
             "model": self.model,
             "tta": self.tta,
             "max_pixels": self.max_pixels,
+            "timeout": self.timeout,
+            "thumbnails": self.thumbnails and str(self.thumbnails.absolute()),
+            "crops": self.crops and str(self.crops.absolute()),
         }

@@ -12,9 +12,10 @@ import io
 import re
 import stat
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -59,6 +60,9 @@ if not features.check("avif") and hasattr(pillow_heif, "register_avif_opener"):
     pillow_heif.register_avif_opener()
 
 
+_content_hasher = partial(hashlib.blake2b, digest_size=16)
+
+
 @dataclass(slots=True, eq=False)
 class _Opened:
     """A picture whose header was read, and its EXIF tags by number."""
@@ -67,7 +71,12 @@ class _Opened:
     tags: Mapping[int, object]
 
 
-def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
+def decode(
+    path: Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    reserve: Callable[[int], None] = lambda n_bytes: None,
+) -> DecodedImage:
     """Decodes one file; may be called from several threads at once.
 
     Of a file with several pictures (animation, pages) the first is used. Transparent parts become
@@ -76,6 +85,7 @@ def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     Args:
         path: The file.
         max_pixels: Largest width × height, in pixels, that is decoded.
+        reserve: Called with the bytes of the result once they are known, before they are decoded.
 
     Returns:
         The whole picture, RGB uint8 `(height, width, 3)`, upright after EXIF.
@@ -86,7 +96,7 @@ def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     """
     _silence_pillow()
     try:
-        return _decode_bytes(_read(path), max_pixels)
+        return _decode_bytes(_read(path), max_pixels, reserve)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -128,8 +138,9 @@ def _read(path: Path) -> bytes:
         raise DecodeError(f"the file can't be read: {reason}") from error
 
 
-def _decode_bytes(data: bytes, max_pixels: int) -> DecodedImage:
+def _decode_bytes(data: bytes, max_pixels: int, reserve: Callable[[int], None]) -> DecodedImage:
     opened = _open(data, max_pixels)
+    reserve(opened.image.width * opened.image.height * 3)
     image, warning = _load(opened.image, data)
     # Pillow turns TIFFs itself when it loads them.
     already = isinstance(image, TiffImagePlugin.TiffImageFile)
@@ -144,10 +155,19 @@ def _decode_bytes(data: bytes, max_pixels: int) -> DecodedImage:
         pixels=pixels,
         width=image.width,
         height=image.height,
-        content_hash=hashlib.blake2b(data, digest_size=16).hexdigest(),
+        content_hash=_content_hasher(data).hexdigest(),
         captured_at=_captured_at(opened.tags),
         warning=warning,
     )
+
+
+def content_hash(path: Path) -> str | None:
+    """The `content_hash` of a decoded file, without decoding it; None where it can't be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, _content_hasher).hexdigest()
+    except OSError:
+        return None
 
 
 def _formats_of(prefix: bytes) -> list[str]:

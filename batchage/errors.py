@@ -5,7 +5,10 @@
     │   └── MissingExtraError  an optional package is needed; the message has the install line
     ├── BundleError       a model bundle is missing, damaged or doesn't fit
     ├── DecodeError       one file can't be turned into pixels (becomes a row, never ends a scan)
-    │   └── TooLargeError the picture has more pixels than allowed
+    │   ├── TooLargeError       the picture has more pixels than allowed
+    │   ├── DecodeTimeoutError  the decoder took too long
+    │   └── DecoderCrashError   the decoder's process died
+    ├── WorkerError       the processes that decode can't be started
     └── OutputError       a result can't be written
 
 A message is one sentence that names the file and the remedy.
@@ -38,6 +41,18 @@ class DecodeError(BatchageError):
 
 class TooLargeError(DecodeError):
     """A picture has more pixels than the limit allows."""
+
+
+class DecodeTimeoutError(DecodeError):
+    """Decoding took longer than the limit allows."""
+
+
+class DecoderCrashError(DecodeError):
+    """The process that decoded the file died of it."""
+
+
+class WorkerError(BatchageError):
+    """The processes that decode can't be started."""
 
 
 class OutputError(BatchageError):

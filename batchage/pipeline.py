@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Collection, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
 from batchage.align import align
 from batchage.bundle import load_bundle
-from batchage.config import ScanConfig
-from batchage.decode import decode
+from batchage.config import DECODED_BYTES, ScanConfig
 from batchage.detect import create_detector
-from batchage.errors import DecodeError, TooLargeError
+from batchage.errors import (
+    BatchageError,
+    DecodeError,
+    DecoderCrashError,
+    DecodeTimeoutError,
+    TooLargeError,
+)
+from batchage.isolation import ByteBudget, DecodePool
 from batchage.predict.hardware import choose_compute
 from batchage.predict.network import KIND
 from batchage.predict.predictor import Predictor
@@ -31,10 +39,23 @@ from batchage.types import (
     Status,
 )
 
-DETECT_BATCH = 4
+DETECT_BATCH = {"cpu": 1, "gpu": 4}
+"""Photos detected at once. On a CPU one, which is as fast, and gives a photo the same numbers
+whatever its neighbours are."""
 DECODED_AHEAD = 8
+N_DECODERS = os.cpu_count() or 1
 LONGEST_WAIT = 256
 """Photos after which a batch that still isn't full is predicted, so that rows keep coming."""
+WAITING_BYTES = 128 << 20
+"""Pixels kept for thumbnails after which it is predicted too."""
+STATUS_OF_ERROR = {
+    DecodeError: Status.UNREADABLE,
+    TooLargeError: Status.TOO_LARGE,
+    DecodeTimeoutError: Status.TIMEOUT,
+    DecoderCrashError: Status.FAILED,
+}
+
+log = logging.getLogger("batchage")
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +64,7 @@ class _Photo:
 
     record: ImageRecord
     image: DecodedImage | None = None
+    reserved: int = 0
     found: Detections = field(default_factory=Detections.empty)
     crops: list[FaceCrop] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
@@ -56,71 +78,112 @@ class Pipeline:
     """Loaded networks and the way of a photo through them."""
 
     def __init__(self, config: ScanConfig) -> None:
-        """Load detector and model, make the output folders.
+        """Load detector and model, make the output folders, start the decoders.
 
         Raises:
             BatchageError: A bundle, device or folder can't be used.
         """
         self.config = config
+        # First, since they start while the networks are loaded.
+        self._pool = DecodePool(N_DECODERS)
+        try:
+            self._load(config)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, config: ScanConfig) -> None:
         self.compute = choose_compute(config.device, config.precision)
+        self._detect_batch = DETECT_BATCH[self.compute.device]
         bundle = load_bundle(config.model, KIND)
         self._thumbnails = ThumbnailWriter(config.thumbnails) if config.thumbnails else None
         self._crops = CropWriter(config.crops) if config.crops else None
         self.detector = create_detector(config.detector, config.detection)
         self.predictor = Predictor(bundle, self.compute, config.batch_size, config.tta)
 
-    def run(self, refs: Iterable[ImageRef]) -> Iterator[ImageRecord]:
+    def run(self, refs: Iterable[ImageRef]) -> Generator[ImageRecord]:
         """Finished records, in the order of `refs`; batches are filled across photos."""
         waiting: deque[_Photo] = deque()
-        decoded = self._decoded(refs)
-        while group := list(islice(decoded, DETECT_BATCH)):
-            self._find_faces(group)
-            waiting.extend(group)
-            if sum(photo.waits() for photo in waiting) >= self.config.batch_size:
-                self._predict(waiting, whole_batches=True)
-            elif len(waiting) >= LONGEST_WAIT:
-                self._predict(waiting, whole_batches=False)
-            while waiting and not waiting[0].waits():
-                yield self._finish(waiting.popleft())
+        # Closed here, and not when it is collected: a failing stage must stop the decoders at once.
+        with contextlib.closing(self._decoded(refs)) as groups:
+            for group in groups:
+                self._find_faces(group)
+                waiting.extend(group)
+                if sum(photo.waits() for photo in waiting) >= self.config.batch_size:
+                    self._predict(waiting, whole_batches=True)
+                elif self._is_long(waiting):
+                    self._predict(waiting, whole_batches=False)
+                while waiting and not waiting[0].waits():
+                    yield self._finish(waiting.popleft())
         self._predict(waiting, whole_batches=False)
         while waiting:
             yield self._finish(waiting.popleft())
 
-    def _decoded(self, refs: Iterable[ImageRef]) -> Iterator[_Photo]:
-        """Photos in order, decoded ahead by threads, a bounded number at a time."""
-        source = iter(refs)
-        with ThreadPoolExecutor(os.cpu_count() or 1, "decode") as pool:
+    @staticmethod
+    def _is_long(waiting: Collection[_Photo]) -> bool:
+        held = sum(photo.image.pixels.nbytes for photo in waiting if photo.image)
+        return len(waiting) >= LONGEST_WAIT or held >= WAITING_BYTES
+
+    def _decoded(self, refs: Iterable[ImageRef]) -> Generator[list[_Photo]]:
+        """Groups of photos in order, decoded ahead, bounded in number and in bytes."""
+        source = enumerate(refs)
+        budget = self._budget = ByteBudget(DECODED_BYTES)
+        with ThreadPoolExecutor(N_DECODERS, "decode") as threads:
             ahead: deque[Future[_Photo]] = deque()
             try:
                 while True:
-                    for ref in islice(source, DECODED_AHEAD - len(ahead)):
-                        ahead.append(pool.submit(self._decode, ref))
+                    for turn, ref in islice(source, DECODED_AHEAD - len(ahead)):
+                        ahead.append(threads.submit(self._decode, ref, turn))
                     if not ahead:
                         return
-                    yield ahead.popleft().result()
+                    group = [ahead.popleft().result()]
+                    # Waiting for a second one, which may wait for the first one's bytes, would
+                    # never end.
+                    while len(group) < self._detect_batch and ahead and ahead[0].done():
+                        group.append(ahead.popleft().result())
+                    yield group
             finally:
                 for future in ahead:
                     future.cancel()
+                # Threads that are still decoding wait for nothing that comes no more.
+                budget.close()
+                if ahead:
+                    self._pool.close()
 
-    def _decode(self, ref: ImageRef) -> _Photo:
-        record = ImageRecord(ref, Status.NO_FACE)
+    def _decode(self, ref: ImageRef, turn: int) -> _Photo:
+        photo = _Photo(ImageRecord(ref, Status.NO_FACE))
+        record = photo.record
         if ref.error is not None:
+            self._budget.pass_turn(turn)
             record.status, record.error = Status.UNREADABLE, ref.error
-            return _Photo(record)
+            return photo
+
+        def reserve(n_bytes: int) -> None:
+            self._budget.acquire(turn, n_bytes)
+            photo.reserved = n_bytes
+
         started = time.perf_counter()
-        image = None
         try:
-            image = decode(ref.path, max_pixels=self.config.max_pixels)
+            image = photo.image = self._pool.decode(
+                ref.path, self.config.max_pixels, self.config.timeout, reserve
+            )
             record.width, record.height = image.width, image.height
             record.content_hash, record.captured_at = image.content_hash, image.captured_at
             if image.warning:
                 record.status, record.error = Status.TRUNCATED, image.warning
-        except TooLargeError as error:
-            record.status, record.error = Status.TOO_LARGE, str(error)
         except DecodeError as error:
-            record.status, record.error = Status.UNREADABLE, str(error)
+            record.status, record.error = STATUS_OF_ERROR[type(error)], str(error)
+            self._drop_pixels(photo)
+        finally:
+            self._budget.pass_turn(turn)
         record.seconds = time.perf_counter() - started
-        return _Photo(record, image)
+        return photo
+
+    def _drop_pixels(self, photo: _Photo, kept: DecodedImage | None = None) -> None:
+        """Keep no more of the picture than `kept`, and make room for others."""
+        photo.image = kept
+        self._budget.release(photo.reserved)
+        photo.reserved = 0
 
     def _find_faces(self, group: list[_Photo]) -> None:
         """Detect and align; a photo that fails takes no other with it."""
@@ -128,50 +191,77 @@ class Pipeline:
         started = time.perf_counter()
         try:
             found = self.detector.detect([p.image.pixels for p in readable if p.image])
-        except Exception:
-            if len(group) == 1:
-                self._fail(readable[0])
+        except Exception as error:
+            if len(readable) == 1:
+                self._fail(readable[0], "face detection", error)
                 return
             for photo in readable:
                 self._find_faces([photo])
             return
         for photo, faces in zip(readable, found, strict=True):
-            assert photo.image is not None
-            photo.crops = [
-                align(photo.image.pixels, points, self.predictor.input_size)
-                for points in faces.landmarks
-            ]
-            photo.found = faces.transformed(1 / photo.image.scale)
-            # Photos wait here until their batch is full: keep no more pixels than are needed.
-            thumbnails = self._thumbnails if len(faces) else None
-            photo.image = thumbnails.reduced(photo.image) if thumbnails else None
+            try:
+                self._align(photo, faces)
+            except Exception as error:
+                self._fail(photo, "alignment", error)
         for photo in readable:
             photo.record.seconds += (time.perf_counter() - started) / len(readable)
 
-    def _fail(self, photo: _Photo) -> None:
+    def _align(self, photo: _Photo, faces: Detections) -> None:
+        image = photo.image
+        assert image is not None
+        photo.crops = [
+            align(image.pixels, points, self.predictor.input_size) for points in faces.landmarks
+        ]
+        photo.found = faces.transformed(1 / image.scale)
+        # Photos wait here until their batch is full: keep no more pixels than are needed.
+        thumbnails = self._thumbnails if len(faces) else None
+        self._drop_pixels(photo, thumbnails.reduced(image) if thumbnails else None)
+
+    def _fail(self, photo: _Photo, stage: str, error: Exception) -> None:
+        log.debug("%s: %s", photo.record.ref.relative, stage, exc_info=error)
         photo.record.status = Status.FAILED
-        photo.record.error = "face detection failed on this picture"
-        photo.image = None
+        photo.record.error = f"{stage} failed on this picture ({type(error).__name__})"
+        photo.found, photo.crops, photo.predictions = Detections.empty(), [], []
+        self._drop_pixels(photo)
 
     def _predict(self, photos: Iterable[_Photo], whole_batches: bool) -> None:
         """Predict waiting faces, oldest first; leave an unfilled batch for later if asked to."""
         owners = [photo for photo in photos for _ in range(photo.waits())]
         if whole_batches:
             owners = owners[: len(owners) // self.config.batch_size * self.config.batch_size]
-        taken: dict[int, int] = {}
-        crops = []
-        for photo in owners:
-            index = taken.get(id(photo), len(photo.predictions))
-            crops.append(photo.crops[index].pixels)
-            taken[id(photo)] = index + 1
+        counts = Counter(owners)
+        crops = [
+            crop.pixels
+            for photo, count in counts.items()
+            for crop in photo.crops[len(photo.predictions) :][:count]
+        ]
         started = time.perf_counter()
-        predictions = self.predictor.predict(crops)
+        try:
+            predictions = self.predictor.predict(crops)
+        except Exception as error:
+            if len(counts) == 1:
+                self._fail(owners[0], "prediction", error)
+                return
+            for photo in counts:
+                self._predict([photo], whole_batches=False)
+            return
         seconds = (time.perf_counter() - started) / max(len(owners), 1)
         for photo, prediction in zip(owners, predictions, strict=True):
             photo.predictions.append(prediction)
             photo.record.seconds += seconds
 
     def _finish(self, photo: _Photo) -> ImageRecord:
+        """The photo's record, after its thumbnail and crops are written."""
+        try:
+            self._complete(photo)
+        except BatchageError:
+            raise
+        except Exception as error:
+            photo.record.faces.clear()
+            self._fail(photo, "the thumbnail", error)
+        return photo.record
+
+    def _complete(self, photo: _Photo) -> None:
         record, found = photo.record, photo.found
         for index, (crop, prediction) in enumerate(
             zip(photo.crops, photo.predictions, strict=True)
@@ -193,4 +283,7 @@ class Pipeline:
             record.status = Status.OK
         if self._thumbnails and photo.image is not None:
             record.thumbnail = self._thumbnails.write(photo.image, record)
-        return record
+
+    def close(self) -> None:
+        """Stop the decoders."""
+        self._pool.close()

@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from batchage.types import ImageRecord, Status
+from batchage.types import ERROR_STATUSES, Status
 
 BAR_WIDTH = 30
 
@@ -24,16 +25,15 @@ class Tally:
         decades: Faces by decade of the estimated age; 0 stands for ages 0 to 9.
     """
 
-    statuses: Counter[Status] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
     genders: Counter[str] = field(default_factory=Counter)
     decades: Counter[int] = field(default_factory=Counter)
 
-    def add(self, record: ImageRecord) -> None:
-        """Count one file."""
-        self.statuses[record.status] += 1
-        for face in record.faces:
-            self.genders[face.prediction.gender] += 1
-            self.decades[int(face.prediction.age_years // 10) * 10] += 1
+    def add(self, images: pa.Table | pa.RecordBatch, faces: pa.Table | pa.RecordBatch) -> None:
+        """Count rows of both tables."""
+        self.statuses.update(images["status"].to_pylist())
+        self.genders.update(faces["gender"].to_pylist())
+        self.decades.update(int(age // 10) * 10 for age in faces["age_years"].to_pylist())
 
     @property
     def files(self) -> int:
@@ -48,30 +48,46 @@ class Tally:
     @property
     def unread(self) -> int:
         """Files that gave no result."""
-        return sum(n for status, n in self.statuses.items() if status.is_error)
+        return sum(n for status, n in self.statuses.items() if status in ERROR_STATUSES)
 
 
-def show(console: Console, tally: Tally, seconds: float, places: dict[str, Path]) -> None:
+def show(
+    console: Console,
+    tally: Tally,
+    seconds: float,
+    places: dict[str, Path],
+    taken_over: int = 0,
+    gone: int = 0,
+) -> None:
     """Print the summary.
 
     Args:
         console: Where to.
         tally: What was counted.
-        seconds: Wall time of the whole scan, loading included.
+        seconds: Wall time of this run, loading included.
         places: What was written, by name.
+        taken_over: Files whose rows were there before.
+        gone: Files of the earlier table that are not there any more.
     """
     table = Table(title="batchage scan", show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column()
-    rate = tally.files / seconds if seconds else 0.0
+    scanned = tally.files - taken_over
+    rate = scanned / seconds if seconds else 0.0
     table.add_row("photos", f"{tally.files:,}  ({rate:.1f} a second, {seconds:.1f} s in all)")
+    if taken_over:
+        table.add_row("taken over", f"{taken_over:,}  ({scanned:,} scanned now)")
+    if gone:
+        table.add_row("gone", f"{gone:,}  (left out)")
     without = tally.statuses[Status.NO_FACE]
     table.add_row(
         "faces", f"{tally.faces:,}" + (f"  ({without:,} photos without)" if without else "")
     )
     if truncated := tally.statuses[Status.TRUNCATED]:
         table.add_row("truncated", f"{truncated:,}  (the visible part was used)")
-    reasons = ", ".join(f"{s} {n:,}" for s, n in sorted(tally.statuses.items()) if s.is_error)
+    reasons = ", ".join(
+        f"{s} {n:,}" for s, n in sorted(tally.statuses.items()) if s in ERROR_STATUSES
+    )
     table.add_row("could not be read", reasons or "0", style="red" if tally.unread else None)
     if tally.faces:
         table.add_section()

@@ -33,12 +33,16 @@ class Status(StrEnum):
     TRUNCATED = "truncated"
     UNREADABLE = "unreadable"
     TOO_LARGE = "too_large"
+    TIMEOUT = "timeout"
     FAILED = "failed"
 
     @property
     def is_error(self) -> bool:
-        """True where the file gave no pixels at all."""
-        return self in (Status.UNREADABLE, Status.TOO_LARGE, Status.FAILED)
+        """True where the file gave no result at all."""
+        return self in ERROR_STATUSES
+
+
+ERROR_STATUSES = frozenset([Status.UNREADABLE, Status.TOO_LARGE, Status.TIMEOUT, Status.FAILED])
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,7 @@ def iter_images(
     for path in paths:
         problem = _problem(path)
         if problem:
-            shown = _unicode(path)
+            shown = display_name(path)
             raise UsageError(
                 f"'{shown}' can't be scanned ({problem}): check the path and that its disk is"
                 " connected"
@@ -267,14 +267,14 @@ class _Walk:
             if stat.S_ISDIR(entry.st_mode):
                 identity = (entry.st_dev, entry.st_ino)
                 is_loop = any(parent.identity == identity for parent in stack)
-                keeps = self.filter.keeps_folder(_unicode(relative))
+                keeps = self.filter.keeps_folder(display_name(relative))
                 if keeps and not is_loop and not self._is_repeated(path):
                     entered = _Folder(path, relative, identity)
             elif self._is_wanted(path, relative, entry):
                 yield make_ref(path, relative, entry, _known_error(path, entry))
 
     def _is_wanted(self, path: str, relative: str, status: os.stat_result | None) -> bool:
-        if not self.filter.keeps_file(_unicode(relative)):
+        if not self.filter.keeps_file(display_name(relative)):
             return False
         suffix = os.path.splitext(path)[1].lower()
         if suffix not in IMAGE_SUFFIXES | RAW_SUFFIXES and not _starts_like_image(path, status):
@@ -325,7 +325,7 @@ def _ref_maker(
     root: str,
 ) -> Callable[[str, str, os.stat_result | None, str | None], ImageRef]:
     """Builds the refs of one root; its text is made once and shared by all of them."""
-    shown_root = _unicode(Path(root).as_posix())
+    shown_root = display_name(Path(root).as_posix())
 
     def make(
         path: str, relative: str, status: os.stat_result | None, error: str | None
@@ -333,7 +333,7 @@ def _ref_maker(
         return ImageRef(
             path=Path(path),
             root=shown_root,
-            relative=_unicode(relative),
+            relative=display_name(relative),
             size=status.st_size if status else None,
             mtime=status.st_mtime if status else None,
             error=error,
@@ -359,7 +359,7 @@ def _reason(error: OSError | ValueError) -> str:
     return "not a valid path"
 
 
-def _unicode(name: str) -> str:
+def display_name(name: str) -> str:
     r"""Valid Unicode of a file name, bytes that are not UTF-8 as `\xNN`."""
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -15,6 +16,8 @@ from batchage.errors import BundleError
 from batchage.predict.hardware import Compute
 from batchage.predict.network import Architecture, build_network
 from batchage.types import FloatArray, ImageArray, Prediction
+
+log = logging.getLogger("batchage")
 
 CANDIDATE_YEARS = 117
 """Ages 0 to 116 may lie in an interval: the oldest that any label of UTKFace states."""
@@ -131,6 +134,7 @@ class Predictor:
     Attributes:
         model_id: Name and hash of the bundle.
         input_size: Side in pixels of the crops it takes.
+        batch_size: Crops the network takes at once.
     """
 
     def __init__(
@@ -172,19 +176,37 @@ class Predictor:
         finally:
             keras.mixed_precision.set_dtype_policy(policy)
         assign_weights(network, bundle.weights)
-        side = self.input_size
+        self._tf, self._network = tf, network
         self._device = tf.device("/GPU:0" if compute.device == "gpu" else "/CPU:0")
-        self._forward = tf.function(
+        self._forward = self._fixed_forward()
+
+    def _fixed_forward(self) -> Any:
+        """The network as a function of batches of one shape."""
+        tf, network, side = self._tf, self._network, self.input_size
+        return tf.function(
             lambda x: network(x, training=False),
-            input_signature=[tf.TensorSpec((batch_size, side, side, 3), tf.uint8)],
+            input_signature=[tf.TensorSpec((self.batch_size, side, side, 3), tf.uint8)],
         )
 
     def predict_raw(self, crops: Sequence[ImageArray]) -> RawOutputs:
-        """Uncalibrated outputs for RGB uint8 `(S, S, 3)` crops; the last batch is padded."""
-        parts = [
-            self._batch(crops[start : start + self.batch_size])
-            for start in range(0, len(crops), self.batch_size)
-        ]
+        """Uncalibrated outputs for RGB uint8 `(S, S, 3)` crops; the last batch is padded.
+
+        Where memory doesn't suffice for a batch, batches are half as large from then on.
+        """
+        parts: list[Mapping[str, FloatArray]] = []
+        done = 0
+        while done < len(crops):
+            batch = crops[done : done + self.batch_size]
+            try:
+                parts.append(self._batch(batch))
+            except self._tf.errors.ResourceExhaustedError:
+                if self.batch_size == 1:
+                    raise
+                self.batch_size //= 2
+                log.warning("not enough memory: batches of %d faces from here on", self.batch_size)
+                self._forward = self._fixed_forward()
+                continue
+            done += len(batch)
         if not parts:
             return RawOutputs(
                 np.zeros(0, np.float32), np.zeros((0, 101), np.float32), np.zeros(0, np.float32)

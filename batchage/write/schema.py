@@ -63,7 +63,7 @@ IMAGES = pa.schema(
         _field("width", pa.int32(), "width of the upright photo in pixels", True),
         _field("height", pa.int32(), "height of the upright photo in pixels", True),
         _field("captured_at", pa.timestamp("us"), "EXIF capture time, local, without zone", True),
-        _field("status", WORD, "ok, no_face, truncated, unreadable, too_large or failed"),
+        _field("status", WORD, "ok, no_face, truncated, unreadable, too_large, timeout or failed"),
         _field("error", TEXT, "why the status is not ok", True),
         _field("n_faces", pa.int32(), "faces found"),
         _field("seconds", pa.float32(), "time spent on this file"),
@@ -72,7 +72,8 @@ IMAGES = pa.schema(
 )
 
 
-def _modified_at(seconds: float | None) -> datetime | None:
+def modified_at(seconds: float | None) -> datetime | None:
+    """A file's modification time as the images table has it; None where it can't hold it."""
     try:
         return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
@@ -133,7 +134,7 @@ def _image_row(record: ImageRecord) -> dict[str, Any]:
         "image_path": record.ref.relative,
         "root": record.ref.root,
         "file_size": record.ref.size,
-        "modified_at": _modified_at(record.ref.mtime),
+        "modified_at": modified_at(record.ref.mtime),
         "content_hash": record.content_hash,
         "width": record.width,
         "height": record.height,

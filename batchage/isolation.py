@@ -1,0 +1,337 @@
+"""Decoding in processes of their own, so that a bad file costs that file and no more.
+
+A process that dies of a file, or is stopped by its alarm, is replaced. Requests and replies are a
+length and JSON, pixels follow as they are:
+
+    parent: {"path", "max_pixels", "timeout"}
+    worker: {"bytes"}  once the header is read;  parent: {} when there is room;  then
+            {"shape", "width", …} and the pixels, or {"error", "kind"}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import json
+import os
+import queue
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from batchage import errors
+from batchage.errors import DecodeError, DecoderCrashError, DecodeTimeoutError, WorkerError
+from batchage.types import DecodedImage
+
+DECODER = "batchage.decode:decode"
+_LENGTH = struct.Struct("<I")
+_PIPE_BYTES = 1 << 20
+_START = (
+    "import sys; sys.path[:] = sys.argv[2:]; "
+    "from batchage.isolation import serve; serve(sys.argv[1])"
+)
+
+
+def _send(stream: BinaryIO, message: dict[str, Any]) -> None:
+    data = json.dumps(message).encode()
+    stream.write(_LENGTH.pack(len(data)) + data)
+    stream.flush()
+
+
+def _receive(stream: BinaryIO) -> dict[str, Any]:
+    """The next message.
+
+    Raises:
+        EOFError: The other side is gone.
+    """
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        raise EOFError
+    (length,) = _LENGTH.unpack(head)
+    data = stream.read(length)
+    if len(data) < length:
+        raise EOFError
+    message: dict[str, Any] = json.loads(data)
+    return message
+
+
+def serve(decoder: str) -> None:
+    """Decode what the parent asks for until it goes away: the body of a worker process."""
+    requests = sys.stdin.buffer
+    replies = os.fdopen(os.dup(1), "wb")
+    # What a library prints must not get between the replies.
+    os.dup2(2, 1)
+    with contextlib.suppress(OSError):
+        # If memory runs out, the system shall take this process and not the parent.
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    with contextlib.suppress(OSError, AttributeError):
+        fcntl.fcntl(replies.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    module, _, name = decoder.partition(":")
+    decode = getattr(importlib.import_module(module), name)
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        _send(replies, {"ready": True})
+        while True:
+            _answer(_receive(requests), decode, requests, replies)
+
+
+def _answer(
+    request: dict[str, Any],
+    decode: Callable[..., DecodedImage],
+    requests: BinaryIO,
+    replies: BinaryIO,
+) -> None:
+    # The alarm's default action ends the process, even one that is stuck inside a C library.
+    def set_alarm(seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def reserve(n_bytes: int) -> None:
+        set_alarm(0)
+        _send(replies, {"bytes": n_bytes})
+        _receive(requests)
+        set_alarm(request["timeout"])
+
+    set_alarm(request["timeout"])
+    try:
+        image = decode(Path(request["path"]), max_pixels=request["max_pixels"], reserve=reserve)
+    except DecodeError as error:
+        set_alarm(0)
+        _send(replies, {"error": str(error), "kind": type(error).__name__})
+        return
+    set_alarm(0)
+    reply = {
+        "shape": image.pixels.shape,
+        "width": image.width,
+        "height": image.height,
+        "content_hash": image.content_hash,
+        "captured_at": image.captured_at and image.captured_at.isoformat(),
+        "warning": image.warning,
+    }
+    _send(replies, reply)
+    replies.write(np.ascontiguousarray(image.pixels).data.cast("B"))
+    replies.flush()
+
+
+class _Worker:
+    """One process."""
+
+    def __init__(self, decoder: str) -> None:
+        # The parent's sys.path, so that both run the same code; a group of its own, so that Ctrl-C
+        # reaches the parent alone.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START, decoder, *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert self._process.stdin
+        assert self._process.stdout
+        self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
+        self._replies: BinaryIO = self._process.stdout  # type: ignore[assignment]
+        self._is_ready = False
+
+    def decode(
+        self, path: Path, max_pixels: int, timeout: float, reserve: Callable[[int], None]
+    ) -> DecodedImage:
+        """`batchage.decode.decode` in this process.
+
+        Raises:
+            EOFError: The process is gone.
+            DecodeError: The file gives no picture.
+            WorkerError: The process never started.
+        """
+        if not self._is_ready:
+            try:
+                self._is_ready = bool(_receive(self._replies))
+            except EOFError:
+                raise WorkerError(
+                    f"the process that decodes photos can't be started ({self.end()}); "
+                    "install batchage again"
+                ) from None
+        request = {"path": os.fspath(path), "max_pixels": max_pixels, "timeout": timeout}
+        try:
+            _send(self._requests, request)
+            reply = _receive(self._replies)
+            while "bytes" in reply:
+                reserve(reply["bytes"])
+                _send(self._requests, {})
+                reply = _receive(self._replies)
+        except BrokenPipeError:
+            raise EOFError from None
+        if "error" in reply:
+            raise getattr(errors, reply["kind"])(reply["error"])
+        pixels = np.empty(reply["shape"], np.uint8)
+        # A buffered reader fills the whole array, or as much as comes before the end.
+        if self._replies.readinto(pixels.data.cast("B")) < pixels.nbytes:  # type: ignore[attr-defined]
+            raise EOFError
+        taken = reply["captured_at"]
+        return DecodedImage(
+            pixels=pixels,
+            width=reply["width"],
+            height=reply["height"],
+            content_hash=reply["content_hash"],
+            captured_at=datetime.fromisoformat(taken) if taken else None,
+            warning=reply["warning"],
+        )
+
+    def end(self) -> str:
+        """Wait for a process that is gone or going; how it ended, in words."""
+        code = self._process.wait()
+        for stream in (self._requests, self._replies):
+            with contextlib.suppress(OSError):
+                stream.close()
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+    def kill(self) -> None:
+        """Stop it at once."""
+        self._process.kill()
+
+    def stop(self) -> None:
+        """Kill it and wait."""
+        self.kill()
+        self.end()
+
+
+class DecodePool:
+    """Worker processes, each taken by one thread at a time."""
+
+    def __init__(self, n_workers: int, decoder: str = DECODER) -> None:
+        """Start the processes; they load their libraries while the caller goes on.
+
+        Args:
+            n_workers: How many.
+            decoder: `module:function` that they run, with the signature of `decode`.
+        """
+        self._decoder = decoder
+        self._workers = {_Worker(decoder) for _ in range(n_workers)}
+        self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def decode(
+        self, path: Path, max_pixels: int, timeout: float, reserve: Callable[[int], None]
+    ) -> DecodedImage:
+        """Decode one file; may be called from as many threads as there are workers.
+
+        Args:
+            path: The file.
+            max_pixels: As in `batchage.decode.decode`.
+            timeout: Seconds that the decoder may take, waiting in `reserve` apart.
+            reserve: Called with the bytes of the pixels before they are decoded; may wait.
+
+        Raises:
+            DecodeError: The file gives no picture, or crashed the decoder, or took too long.
+            WorkerError: The processes can't be started.
+        """
+        worker = self._idle.get()
+        is_healthy = False
+        try:
+            image = worker.decode(path, max_pixels, timeout, reserve)
+            is_healthy = True
+            return image
+        except EOFError:
+            ended = worker.end()
+            if ended == "SIGALRM":
+                message = f"decoding took more than {timeout:g} seconds (--timeout)"
+                raise DecodeTimeoutError(message) from None
+            lack = ", perhaps for lack of memory" if ended == "SIGKILL" else ""
+            message = f"the decoder crashed on this file ({ended}{lack})"
+            raise DecoderCrashError(message) from None
+        except DecodeError:
+            is_healthy = True
+            raise
+        except MemoryError:
+            raise DecodeError("there is not enough memory for the picture") from None
+        finally:
+            self._idle.put(worker if is_healthy else self._successor(worker))
+
+    def _successor(self, worker: _Worker) -> _Worker:
+        """Another process in the place of one that is dead, or waits for an answer in vain."""
+        worker.stop()
+        with self._lock:
+            if self._is_closed:
+                return worker
+            self._workers.remove(worker)
+            successor = _Worker(self._decoder)
+            self._workers.add(successor)
+            return successor
+
+    def close(self) -> None:
+        """Stop the processes; a thread that waits for one gets a `DecodeError`."""
+        with self._lock:
+            self._is_closed = True
+            workers = list(self._workers)
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.end()
+
+
+class ByteBudget:
+    """Bytes that may be held at once.
+
+    They are granted in the order of the turns: what is used first never waits for what is used
+    after it. More than the limit is granted to one alone.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Grant at most `limit` bytes."""
+        self._limit, self._used = limit, 0
+        self._next_turn = 0
+        self._passed: set[int] = set()
+        self._changed = threading.Condition()
+        self._is_closed = False
+
+    def acquire(self, turn: int, n_bytes: int) -> None:
+        """Wait until all earlier turns have been taken or passed, and there is room.
+
+        Raises:
+            DecodeError: The budget was closed meanwhile.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (
+                    self._is_closed
+                    or (
+                        turn == self._next_turn
+                        and (self._used + n_bytes <= self._limit or not self._used)
+                    )
+                )
+            )
+            if self._is_closed:
+                raise DecodeError("the scan was stopped")
+            self._used += n_bytes
+        self.pass_turn(turn)
+
+    def pass_turn(self, turn: int) -> None:
+        """Let the next ones go on; a turn that was taken has been passed already."""
+        with self._changed:
+            if turn >= self._next_turn:
+                self._passed.add(turn)
+            while self._next_turn in self._passed:
+                self._passed.remove(self._next_turn)
+                self._next_turn += 1
+            self._changed.notify_all()
+
+    def release(self, n_bytes: int) -> None:
+        """Give bytes back."""
+        with self._changed:
+            self._used -= n_bytes
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let nothing wait any more."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()

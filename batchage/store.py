@@ -1,0 +1,421 @@
+"""Where a scan's records go: what is done already, what is still to do, and the finished tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from batchage.config import ScanConfig
+from batchage.decode import content_hash
+from batchage.errors import OutputError, UsageError
+from batchage.parts import Parts, read_rows
+from batchage.summary import Tally
+from batchage.types import ERROR_STATUSES, ImageRecord, ImageRef
+from batchage.write import Rows, TablesWriter, output_paths
+from batchage.write.base import TableWriter, table_format
+from batchage.write.files import as_output_error
+from batchage.write.schema import FACES, faces_batch, images_batch, modified_at
+
+PART_PHOTOS = 1000
+STREAM_NAME = "standard output"
+STREAM_REMEDY = "keep the reading end open, or write to a file"
+IN_PARTS, IN_BASE = 0, 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SIGNATURE = struct.Struct("<qq")
+_MISSING = -1
+_PATH_BYTES = 16
+_NOT_COMPARED = ("version", "mode", "settings")
+
+
+def _path_key(root: str, relative: str) -> bytes:
+    name = f"{root}\0{relative}".encode(errors="surrogatepass")
+    return hashlib.blake2b(name, digest_size=_PATH_BYTES).digest()
+
+
+def _signature(size: int | None, microseconds: int | None) -> bytes:
+    return _SIGNATURE.pack(
+        _MISSING if size is None else size, _MISSING if microseconds is None else microseconds
+    )
+
+
+def _ref_key(ref: ImageRef) -> bytes:
+    """Path, size and modification time of a file, in few bytes."""
+    moment = modified_at(ref.mtime)
+    microseconds = None if moment is None else (moment - _EPOCH) // timedelta(microseconds=1)
+    return _path_key(ref.root, ref.relative) + _signature(ref.size, microseconds)
+
+
+def _row_keys(images: pa.Table) -> list[bytes]:
+    """The same of rows."""
+    columns = (
+        images["root"].to_pylist(),
+        images["image_path"].to_pylist(),
+        images["file_size"].to_pylist(),
+        images["modified_at"].cast(pa.int64()).to_pylist(),
+    )
+    return [
+        _path_key(root, name) + _signature(size, moment)
+        for root, name, size, moment in zip(*columns, strict=True)
+    ]
+
+
+class Sink:
+    """Takes a scan's records; this one keeps none.
+
+    The order of calls is `open`, `begin`, `pending`, any number of `write`, `finish`; at the end
+    `close`, whatever happened.
+
+    Attributes:
+        tally: Counts of all that the tables hold.
+        taken_over: Files that need no scan, so far.
+        gone: Files of the earlier output that are not there any more; known after `finish`.
+        is_continued: Whether an interrupted scan goes on.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is opened yet."""
+        self.tally = Tally()
+        self.taken_over = 0
+        self.gone = 0
+        self.is_continued = False
+        self._seen: set[bytes] = set()
+
+    def open(self) -> None:
+        """Reserve the output, before networks are loaded."""
+
+    def begin(self, about: dict[str, Any]) -> None:
+        """Start, with what the scan is made with."""
+
+    def pending(self, refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
+        """The files that are to be scanned; each once."""
+        for ref in refs:
+            key = _ref_key(ref)
+            if key not in self._seen:
+                self._seen.add(key)
+                if not self._takes_over(ref, key):
+                    yield ref
+
+    def _takes_over(self, ref: ImageRef, key: bytes) -> bool:
+        return False
+
+    def write(self, record: ImageRecord) -> None:
+        """Take one file's record."""
+
+    def finish(self) -> None:
+        """All has been written: put the tables into place."""
+
+    def close(self) -> None:
+        """Keep what there is and let go of the output."""
+
+
+class StreamSink(Sink):
+    """Writes the faces table as CSV to a stream, in small batches."""
+
+    def __init__(self, stream: BinaryIO | None = None) -> None:
+        """Write to `stream`, which stays open; standard output where it is missing."""
+        super().__init__()
+        self._stream = stream or sys.stdout.buffer
+        self._writer: TableWriter | None = None
+        self._model_id = ""
+
+    def begin(self, about: dict[str, Any]) -> None:
+        """Write the header."""
+        self._model_id = about["model_id"]
+        with as_output_error(STREAM_NAME, STREAM_REMEDY):
+            csv_format = table_format(Path("faces.csv"))
+            self._writer = csv_format.open_writer(self._stream, FACES, {})
+
+    def write(self, record: ImageRecord) -> None:
+        """Write the faces of one file."""
+        assert self._writer
+        faces = faces_batch([record], self._model_id)
+        self.tally.add(images_batch([record]), faces)
+        with as_output_error(STREAM_NAME, STREAM_REMEDY):
+            self._writer.write(faces)
+            self._stream.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A row of the earlier output: its file's signature, and the hash of its content."""
+
+    signature: bytes
+    content_hash: str | None
+
+
+class _Cursor:
+    """Hands out the rows of a source, so many at a time."""
+
+    def __init__(self, source: Iterator[Rows]) -> None:
+        self._source = source
+        self._rest: Rows | None = None
+
+    def take(self, n: int) -> Iterator[Rows]:
+        while n:
+            rows = self._rest if self._rest is not None else next(self._source, None)
+            if rows is None:
+                raise OutputError(
+                    "the parts of this scan were changed while it ran; give the same command again"
+                )
+            head = _slice(rows, 0, min(n, len(rows)))
+            self._rest = _slice(rows, len(head), len(rows)) if len(head) < len(rows) else None
+            n -= len(head)
+            yield head
+
+
+def _slice(rows: Rows, start: int, stop: int) -> Rows:
+    """Rows `start` up to `stop` and their faces."""
+    if (start, stop) == (0, len(rows)):
+        return rows
+    counts = rows.images["n_faces"].to_numpy()
+    first, last = int(counts[:start].sum()), int(counts[:stop].sum())
+    return Rows(rows.images.slice(start, stop - start), rows.faces.slice(first, last - first))
+
+
+def _runs_of(keys: Sequence[bytes], wanted: set[bytes]) -> Iterator[tuple[int, int]]:
+    """Stretches `(start, stop)` of keys that are wanted, each key once: it is taken out."""
+
+    def is_wanted(key: bytes) -> bool:
+        found = key in wanted
+        wanted.discard(key)
+        return found
+
+    start = 0
+    for found, run in groupby(map(is_wanted, keys)):
+        stop = start + sum(1 for _ in run)
+        if found:
+            yield start, stop
+        start = stop
+
+
+class FileSink(Sink):
+    """Saves parts while the scan runs, and puts the finished tables together from them.
+
+    A file's rows are taken over from the parts of an interrupted scan, or from the finished output
+    that is being updated, if its path, size and modification time are the same.
+    """
+
+    def __init__(self, output: Path, config: ScanConfig) -> None:
+        """Name the places; nothing is touched.
+
+        Raises:
+            UsageError: The suffix is unknown.
+        """
+        super().__init__()
+        self._config = config
+        self._paths = output_paths(output)
+        self._parts = Parts(output)
+        self._about: dict[str, Any] = {}
+        self._sources = bytearray()
+        self._in_parts: set[bytes] = set()
+        self._base: Rows | None = None
+        self._known: dict[bytes, _Known] = {}
+        self._from_base: set[bytes] = set()
+        self._touched: dict[bytes, bytes] = {}
+        self._waiting: list[ImageRecord] = []
+        self._saved_at = time.monotonic()
+
+    def open(self) -> None:
+        """Lock the output.
+
+        Raises:
+            UsageError: A finished scan is there and no flag says what to do with it, or another
+                scan is at work.
+            OutputError: The folder can't be written.
+        """
+        with as_output_error(self._paths.faces, "choose another place for the output"):
+            if self._paths.faces.is_dir():
+                raise IsADirectoryError(0, "it is a folder")
+        self._parts.lock()
+        if self._parts.about() is None and self._is_finished() and not self._may_replace():
+            raise UsageError(
+                f"{self._paths.faces}: a finished scan is there; use --update to scan only new and "
+                "changed files, or --overwrite to scan anew"
+            )
+
+    def _is_finished(self) -> bool:
+        return self._paths.faces.exists() or self._paths.images.exists()
+
+    def _may_replace(self) -> bool:
+        return self._config.update or self._config.overwrite
+
+    def begin(self, about: dict[str, Any]) -> None:
+        """Go on with an interrupted scan, or start one.
+
+        Raises:
+            UsageError: What is there was made with other settings, or can't be read.
+        """
+        mode = "overwrite" if self._config.overwrite else "scan"
+        # In the types of what is read back, for comparing.
+        self._about = about = json.loads(json.dumps(about))
+        earlier = self._parts.about()
+        if earlier and self._config.overwrite:
+            if {**about, "mode": mode} != earlier:
+                earlier = None
+        elif earlier:
+            self._refuse_other(earlier, about, "an interrupted scan", "give those again")
+        if earlier:
+            self.is_continued = True
+        elif self._config.update and self._is_finished():
+            finished = _read_about(self._paths.about)
+            inputs = {"inputs": about["inputs"]}
+            self._refuse_other({**finished, **inputs}, about, "the earlier scan", "give those")
+            read_rows(self._paths)
+            self._parts.begin({**about, "mode": "update"}, self._paths)
+        else:
+            self._parts.begin({**about, "mode": mode})
+        self._saved_at = time.monotonic()
+        for rows in self._parts:
+            self._in_parts.update(_row_keys(rows.images))
+        if (self._parts.about() or {}).get("mode") == "update":
+            self._learn_base()
+
+    def _refuse_other(
+        self, earlier: dict[str, Any], about: dict[str, Any], what: str, remedy: str
+    ) -> None:
+        """Compare with what another scan was made with; versions may differ."""
+        flat = [
+            {k: v for k, v in {**a, **a.get("settings", {})}.items() if k not in _NOT_COMPARED}
+            for a in (earlier, about)
+        ]
+        differing = [
+            f"{name} {flat[0].get(name)!r} instead of {value!r}"
+            for name, value in flat[1].items()
+            if flat[0].get(name) != value
+        ]
+        if differing:
+            raise UsageError(
+                f"{self._paths.faces}: {what} was made with {', '.join(differing)}; {remedy}, or "
+                "use --overwrite to scan anew"
+            )
+
+    def _learn_base(self) -> None:
+        self._base = rows = read_rows(self._parts.base)
+        columns = (rows.images["status"].to_pylist(), rows.images["content_hash"].to_pylist())
+        for key, status, content in zip(_row_keys(rows.images), *columns, strict=True):
+            # What failed is tried again.
+            known = _Known(b"" if status in ERROR_STATUSES else key[_PATH_BYTES:], content)
+            self._known[key[:_PATH_BYTES]] = known
+        self.gone = len(self._known)
+
+    def _takes_over(self, ref: ImageRef, key: bytes) -> bool:
+        path, signature = key[:_PATH_BYTES], key[_PATH_BYTES:]
+        known = self._known.get(path)
+        self.gone -= known is not None
+        in_base = False
+        if key not in self._in_parts and known and known.signature:
+            if self._config.checksum and ref.error is None:
+                in_base = known.content_hash is not None and (
+                    content_hash(ref.path) == known.content_hash
+                )
+                if in_base:
+                    self._touched[path + known.signature] = key
+            else:
+                in_base = known.signature == signature
+        self._sources.append(IN_BASE if in_base else IN_PARTS)
+        if in_base:
+            self._from_base.add(key)
+        is_done = in_base or key in self._in_parts
+        self.taken_over += is_done
+        return is_done
+
+    def write(self, record: ImageRecord) -> None:
+        """Take one file's record; save a part where it is time.
+
+        Raises:
+            OutputError: It can't be saved.
+        """
+        self._waiting.append(record)
+        due = time.monotonic() - self._saved_at >= self._config.save_every
+        if due or len(self._waiting) >= PART_PHOTOS:
+            self._save()
+
+    def _save(self) -> None:
+        if self._waiting:
+            self._parts.write(self._waiting, self._about["model_id"])
+            self._waiting = []
+        self._saved_at = time.monotonic()
+
+    def finish(self) -> None:
+        """Save the last part, write both tables in the order of the walk, remove the parts.
+
+        Raises:
+            OutputError: A table can't be written; the parts stay.
+        """
+        self._save()
+        cursors = {IN_PARTS: _Cursor(self._live_parts()), IN_BASE: _Cursor(self._live_base())}
+        with TablesWriter(self._paths, self._about, self._parts.folder) as tables:
+            for source, run in groupby(self._sources):
+                for rows in cursors[source].take(sum(1 for _ in run)):
+                    self.tally.add(rows.images, rows.faces)
+                    tables.write(rows)
+        self._parts.clear()
+
+    def _live_parts(self) -> Iterator[Rows]:
+        """Rows of the parts, of files as this walk has met them."""
+        wanted = self._seen - self._from_base if self._from_base else self._seen
+        for rows in self._parts:
+            keys = _row_keys(rows.images)
+            for start, stop in _runs_of(keys, wanted):
+                yield _slice(rows, start, stop)
+
+    def _live_base(self) -> Iterator[Rows]:
+        """Rows of the earlier output that are taken over."""
+        rows = self._base
+        if rows is None:
+            return
+        keys = [self._touched.get(key, key) for key in _row_keys(rows.images)]
+        for start, stop in _runs_of(keys, self._from_base):
+            yield self._with_times(_slice(rows, start, stop), keys[start:stop])
+
+    def _with_times(self, rows: Rows, keys: Sequence[bytes]) -> Rows:
+        """The rows with modification times that a changed one without changed content has now."""
+        if not self._touched:
+            return rows
+        times = [_SIGNATURE.unpack(key[_PATH_BYTES:])[1] for key in keys]
+        field = rows.images.schema.field("modified_at")
+        mask = np.array(times) == _MISSING
+        column = pa.array(times, pa.int64(), mask=mask).cast(field.type)
+        index = rows.images.schema.get_field_index("modified_at")
+        return Rows(rows.images.set_column(index, field, column), rows.faces)
+
+    def close(self) -> None:
+        """Save what was computed and let go of the output."""
+        try:
+            self._save()
+        finally:
+            self._parts.unlock()
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    try:
+        about: dict[str, Any] = json.loads(path.read_bytes())
+        return about
+    except (OSError, ValueError):
+        raise UsageError(
+            f"{path}: it tells what the earlier scan was made with and can't be read; use "
+            "--overwrite to scan anew"
+        ) from None
+
+
+def make_sink(config: ScanConfig) -> Sink:
+    """Where `config` says that the records go.
+
+    Raises:
+        UsageError: The output's suffix is unknown.
+    """
+    if config.output is None:
+        return Sink()
+    return StreamSink() if str(config.output) == "-" else FileSink(config.output, config)

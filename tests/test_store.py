@@ -1,0 +1,363 @@
+"""Interrupted, continued, updated: the tables are those of an undisturbed scan."""
+
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_write import make_face
+
+from batchage import store
+from batchage.config import ScanConfig
+from batchage.decode import content_hash
+from batchage.errors import OutputError, UsageError
+from batchage.parts import Parts
+from batchage.store import FileSink, Sink
+from batchage.types import ImageRecord, Status
+from batchage.walk import iter_images, iter_listed
+from batchage.write import output_paths, read_table
+
+ABOUT = {
+    "version": "1",
+    "model_id": "m@1",
+    "detector_id": "d@1",
+    "settings": {"detect_size": 640},
+    "inputs": ["photos"],
+}
+SUFFIXES = [".parquet", ".csv", ".jsonl"]
+
+
+def make_photo(path, content="x", mtime=1_600_000_000):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\xff\xd8\xff" + content.encode())
+    os.utime(path, (mtime, mtime))
+
+
+def record_of(ref):
+    """What a scan would say of a file: it follows from name and content."""
+    content = content_hash(ref.path)
+    if content is None:
+        return ImageRecord(ref, Status.UNREADABLE, "gone")
+    n_faces = int(content[0], 16) % 3
+    status = Status.OK if n_faces else Status.NO_FACE
+    faces = [make_face(i, score=float(int(content[1:6], 16))) for i in range(n_faces)]
+    return ImageRecord(ref, status, None, 4, 3, content, None, 0.5, None, faces)
+
+
+def run_scan(folder, output, stop_after=None, about=ABOUT, refs=None, **settings):
+    """A scan that may be killed after so many files; the names it computed, and its sink."""
+    sink = FileSink(output, ScanConfig(**{"save_every": 0, **settings}))
+    names = []
+    try:
+        sink.open()
+        sink.begin(about)
+        for ref in sink.pending(refs if refs is not None else iter_images([folder])):
+            if len(names) == stop_after:
+                return names, sink
+            sink.write(record_of(ref))
+            names.append(ref.relative)
+        sink.finish()
+    finally:
+        sink.close()
+    return names, sink
+
+
+def rows(output):
+    paths = output_paths(output)
+    return read_table(paths.images).to_pylist(), read_table(paths.faces).to_pylist()
+
+
+def fresh_rows(folder, output):
+    other = output.with_name(f"fresh{output.suffix}")
+    run_scan(folder, other, overwrite=True)
+    return rows(other)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    for number in range(10):
+        make_photo(folder / f"{'ab'[number % 2]}" / f"{number}.jpg", f"content {number}")
+    return folder
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("stop_after", [0, 1, 5, 9])
+def test_interrupted_scan_goes_on_and_its_tables_are_the_same(photos, tmp_path, suffix, stop_after):
+    output = tmp_path / f"r{suffix}"
+    first, _ = run_scan(photos, output, stop_after)
+    second, sink = run_scan(photos, output)
+    assert len(first) == stop_after
+    assert len(first + second) == len(set(first + second)) == 10
+    assert sink.taken_over == stop_after
+    assert sink.is_continued
+    assert rows(output) == fresh_rows(photos, output)
+    assert not (tmp_path / f"r{suffix}.parts").exists()
+    assert sink.tally.files == 10
+
+
+def test_parts_are_bounded_by_photos_and_by_seconds(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "PART_PHOTOS", 3)
+    run_scan(photos, tmp_path / "r.csv", stop_after=7, save_every=1e9)
+    parts = sorted(path.name for path in (tmp_path / "r.csv.parts").glob("*.images.parquet"))
+    # Two full parts, and what the orderly end saved.
+    assert parts == [f"0000{n}.images.parquet" for n in range(3)]
+
+
+def test_finished_output_is_not_overwritten_by_accident(photos, tmp_path):
+    output = tmp_path / "r.parquet"
+    run_scan(photos, output)
+    before = output.read_bytes()
+    with pytest.raises(UsageError, match=r"--update .* --overwrite"):
+        run_scan(photos, output)
+    assert output.read_bytes() == before
+    assert not output.with_name("r.parquet.parts").exists()
+    names, _ = run_scan(photos, output, overwrite=True)
+    assert len(names) == 10
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_update_scans_only_what_is_new_or_changed(photos, tmp_path, suffix):
+    output = tmp_path / f"r{suffix}"
+    run_scan(photos, output)
+    make_photo(photos / "a" / "00.jpg", "new")
+    make_photo(photos / "b" / "3.jpg", "changed", mtime=1_700_000_000)
+    (photos / "a" / "4.jpg").unlink()
+    names, sink = run_scan(photos, output, update=True)
+    assert names == ["a/00.jpg", "b/3.jpg"]
+    assert (sink.taken_over, sink.gone, sink.tally.files) == (8, 1, 10)
+    assert rows(output) == fresh_rows(photos, output)
+
+
+def test_update_of_nothing_is_a_scan(photos, tmp_path):
+    names, _ = run_scan(photos, tmp_path / "r.csv", update=True)
+    assert len(names) == 10
+
+
+def test_update_tries_again_what_failed(photos, tmp_path):
+    output = tmp_path / "r.csv"
+    (photos / "gone.jpg").symlink_to(photos / "nowhere.jpg")
+    run_scan(photos, output)
+    names, _ = run_scan(photos, output, update=True)
+    assert names == ["gone.jpg"]
+
+
+def test_interrupted_update_goes_on_and_the_old_output_stays_meanwhile(photos, tmp_path):
+    output = tmp_path / "r.parquet"
+    run_scan(photos, output)
+    before = rows(output)
+    for number in range(4):
+        make_photo(photos / "c" / f"{number}.jpg", f"new {number}")
+    first, _ = run_scan(photos, output, stop_after=2, update=True)
+    assert rows(output) == before
+    second, sink = run_scan(photos, output, update=True)
+    assert first + second == [f"c/{number}.jpg" for number in range(4)]
+    assert sink.is_continued
+    assert rows(output) == fresh_rows(photos, output)
+
+
+def test_death_between_the_two_tables_loses_nothing(photos, tmp_path, monkeypatch):
+    output = tmp_path / "r.parquet"
+    run_scan(photos, output)
+    make_photo(photos / "c.jpg", "new")
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("batchage.write.write_json", die)
+        run_scan(photos, output, update=True)
+    run_scan(photos, output, update=True)
+    assert rows(output) == fresh_rows(photos, output)
+
+
+def test_death_after_the_tables_leaves_a_scan_that_only_tidies_up(photos, tmp_path, monkeypatch):
+    output = tmp_path / "r.parquet"
+
+    clear = Parts.clear
+
+    def die_at_the_end(parts):
+        if parts.about():
+            raise KeyboardInterrupt
+        clear(parts)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Parts, "clear", die_at_the_end)
+        run_scan(photos, output)
+    names, _ = run_scan(photos, output)
+    assert names == []
+    assert not output.with_name("r.parquet.parts").exists()
+    assert rows(output) == fresh_rows(photos, output)
+
+
+def test_checksum_goes_by_content(photos, tmp_path):
+    output = tmp_path / "r.parquet"
+    run_scan(photos, output)
+    touched, changed = photos / "a" / "0.jpg", photos / "a" / "2.jpg"
+    os.utime(touched, (1_700_000_000, 1_700_000_000))
+    stat = changed.stat()
+    make_photo(changed, "CONTENT 2", stat.st_mtime)
+    assert changed.stat().st_size == stat.st_size
+    assert run_scan(photos, output, update=True)[0] == ["a/0.jpg"]
+    os.utime(touched, (1_800_000_000, 1_800_000_000))
+    assert run_scan(photos, output, update=True, checksum=True)[0] == ["a/2.jpg"]
+    assert rows(output) == fresh_rows(photos, output)
+    assert run_scan(photos, output, update=True)[0] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model_id": "m@2"},
+        {"detector_id": "other"},
+        {"settings": {"detect_size": 1024}},
+        {"inputs": ["elsewhere"]},
+    ],
+)
+def test_other_settings_are_refused_not_mixed(photos, tmp_path, change):
+    output = tmp_path / "r.parquet"
+    run_scan(photos, output, stop_after=3)
+    with pytest.raises(UsageError, match=r"instead of .*--overwrite"):
+        run_scan(photos, output, about={**ABOUT, **change})
+    names, _ = run_scan(photos, output)
+    assert len(names) == 7
+    if "inputs" in change:
+        run_scan(photos, output, about={**ABOUT, **change}, update=True)
+    else:
+        with pytest.raises(UsageError, match=r"instead of .*--overwrite"):
+            run_scan(photos, output, about={**ABOUT, **change}, update=True)
+    assert len(run_scan(photos, output, about={**ABOUT, **change}, overwrite=True)[0]) == 10
+
+
+def test_a_new_version_alone_does_not_end_a_scan(photos, tmp_path):
+    output = tmp_path / "r.parquet"
+    run_scan(photos, output, stop_after=3)
+    assert len(run_scan(photos, output, about={**ABOUT, "version": "2"})[0]) == 7
+
+
+def test_overwrite_goes_on_with_its_own_parts_and_drops_others(photos, tmp_path):
+    output = tmp_path / "r.parquet"
+    run_scan(photos, output, stop_after=3)
+    assert len(run_scan(photos, output, stop_after=4, overwrite=True)[0]) == 4
+    assert len(run_scan(photos, output, overwrite=True)[0]) == 6
+    assert rows(output) == fresh_rows(photos, output)
+
+
+def test_second_scan_on_one_output_is_refused(photos, tmp_path):
+    output = tmp_path / "r.parquet"
+    first = FileSink(output, ScanConfig())
+    first.open()
+    with pytest.raises(UsageError, match="another scan is writing there"):
+        run_scan(photos, output)
+    first.close()
+    assert len(run_scan(photos, output)[0]) == 10
+
+
+def test_lock_left_by_a_dead_process_does_not_block(photos, tmp_path):
+    folder = tmp_path / "r.parquet.parts"
+    folder.mkdir()
+    (folder / "lock").write_text("")
+    assert len(run_scan(photos, tmp_path / "r.parquet")[0]) == 10
+
+
+def test_lock_file_that_its_owner_removed_is_no_lock(photos, tmp_path, monkeypatch):
+    """The first scan ends between our opening of its lock file and our locking it."""
+    first = FileSink(tmp_path / "r.parquet", ScanConfig())
+    first.open()
+    flock = fcntl.flock
+
+    def late(handle, how):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        first.close()
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    second = FileSink(tmp_path / "r.parquet", ScanConfig())
+    second.open()
+    assert (tmp_path / "r.parquet.parts" / "lock").exists()
+    with pytest.raises(UsageError, match="another scan"):
+        FileSink(tmp_path / "r.parquet", ScanConfig()).open()
+    second.close()
+
+
+def test_damaged_part_is_scanned_again(photos, tmp_path, caplog):
+    output = tmp_path / "r.parquet"
+    run_scan(photos, output, stop_after=6)
+    damaged = tmp_path / "r.parquet.parts" / "00002.images.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    names, _ = run_scan(photos, output)
+    assert len(names) == 5
+    assert "is damaged" in caplog.text
+    assert sorted(map(str, rows(output)[0])) == sorted(map(str, fresh_rows(photos, output)[0]))
+
+
+def test_table_that_was_edited_is_not_updated(photos, tmp_path):
+    output = tmp_path / "r.csv"
+    run_scan(photos, output)
+    lines = output.read_text().splitlines(keepends=True)
+    output.write_text("".join([lines[0], *reversed(lines[1:])]))
+    with pytest.raises(UsageError, match=r"order any more.*--overwrite"):
+        run_scan(photos, output, update=True)
+    output_paths(output).about.unlink()
+    with pytest.raises(UsageError, match=r"r\.scan\.json.*--overwrite"):
+        run_scan(photos, output, update=True)
+
+
+def test_files_listed_twice_are_scanned_once(photos):
+    paths = [photos / "a" / "0.jpg"] * 2 + [photos / "b" / "1.jpg"]
+    assert len(list(Sink().pending(iter_listed(paths)))) == 2
+
+
+def test_full_disk_keeps_the_parts_and_names_the_remedy(photos, tmp_path, monkeypatch):
+    output = tmp_path / "r.parquet"
+    real, calls = os.fsync, []
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) > 20:
+            raise OSError(28, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr("batchage.write.files.os.fsync", full)
+    with pytest.raises(OutputError, match=r"No space left on device.*same command again"):
+        run_scan(photos, output)
+    monkeypatch.setattr("batchage.write.files.os.fsync", real)
+    names, sink = run_scan(photos, output)
+    assert 0 < len(names) < 10
+    assert sink.is_continued
+    assert rows(output) == fresh_rows(photos, output)
+
+
+names_ = st.sampled_from(["a.jpg", "b.jpg", "c/a.jpg", "c/b.jpg", "d.jpg"])
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), names_, st.integers(0, 99)),
+        st.tuples(st.just("delete"), names_, st.just(0)),
+        st.tuples(st.just("scan"), st.none(), st.integers(0, 5)),
+        st.tuples(st.just("update"), st.none(), st.integers(0, 5)),
+        st.tuples(st.just("finish"), st.none(), st.just(0)),
+    ),
+    max_size=14,
+)
+
+
+@given(steps, st.sampled_from(SUFFIXES))
+def test_whatever_happens_the_end_is_a_fresh_scans(actions, suffix):
+    with tempfile.TemporaryDirectory() as place:
+        folder, output = Path(place) / "photos", Path(place) / f"r{suffix}"
+        folder.mkdir()
+        for time, (action, name, number) in enumerate(actions):
+            if action == "write":
+                make_photo(folder / name, str(number), mtime=1_600_000_000 + time)
+            elif action == "delete":
+                (folder / name).unlink(missing_ok=True)
+            else:
+                stop_after = None if action == "finish" else number
+                run_scan(folder, output, stop_after, update=True)
+        run_scan(folder, output, update=True)
+        found, expected = rows(output), fresh_rows(folder, output)
+        for mine, theirs in zip(found, expected, strict=True):
+            assert sorted(map(str, mine)) == sorted(map(str, theirs))
