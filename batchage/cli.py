@@ -281,6 +281,11 @@ def _run(config: ScanConfig, inputs: list[Path], files_from: Path | None, quiet:
     return tally.unread
 
 
+def _printable(text: str) -> str:
+    """The text without characters that control a terminal or break a line."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def _watch(scan: Scan, total: int, quiet: bool) -> None:
     """Run the scan under a progress bar, with a line in the log for each file."""
     from tqdm import tqdm
@@ -298,7 +303,8 @@ def _watch(scan: Scan, total: int, quiet: bool) -> None:
             level = logging.WARNING if record.status.is_error else logging.INFO
             detail = f": {record.error}" if record.error else f", {len(record.faces)} faces"
             with tqdm.external_write_mode(file=sys.stderr):
-                log.log(level, "%s: %s%s", record.ref.relative, record.status, detail)
+                line = f"{record.ref.relative}: {record.status}{detail}"
+                log.log(level, "%s", _printable(line))
 
 
 @app.command()

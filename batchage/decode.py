@@ -30,6 +30,8 @@ from batchage.types import DecodedImage, ImageArray
 
 NOT_A_PICTURE = "not a picture in a known format (JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF)"
 _PREFIX_BYTES = 16
+_SMALL_FILE = 64 << 20
+_BYTES_PER_PIXEL = 8  # 16 bits of red, green, blue and opacity
 _JPEG_END = b"\xff\xd9"
 # AVIF before HEIF: both claim the container brand mif1, and only AVIF's opener looks at the codec.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "AVIF", "HEIF")
@@ -96,7 +98,7 @@ def decode(
     """
     _silence_pillow()
     try:
-        return _decode_bytes(_read(path), max_pixels, reserve)
+        return _decode_bytes(_read(path, max_pixels), max_pixels, reserve)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -119,12 +121,16 @@ def _silence_pillow() -> None:
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, max_pixels: int) -> bytes:
     """All bytes of a file that starts like a picture."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise DecodeError("not a regular file")
+        if status.st_size > max(_SMALL_FILE, max_pixels * _BYTES_PER_PIXEL):
+            raise TooLargeError(
+                f"{status.st_size} bytes are more than {max_pixels} pixels need (--max-pixels)"
+            )
         with path.open("rb") as file:
             prefix = file.read(_PREFIX_BYTES)
             if not prefix:

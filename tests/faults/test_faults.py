@@ -1,0 +1,190 @@
+"""Real scans of a real folder, killed, starved of disk space, locked out: nothing may be lost."""
+
+import collections
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from batchage.write import output_paths, read_table
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTOS = ROOT / "examples" / "photos"
+SIGNALS = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
+
+
+def make_photos(folder, count):
+    """Small pictures with faces, each another one."""
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    sources = [Image.open(path).convert("RGB") for path in sorted(PHOTOS.rglob("*.jpg"))]
+    for number in range(count):
+        image = sources[number % len(sources)]
+        width = int(rng.integers(200, 420))
+        image = image.resize((width, width * image.height // image.width))
+        (folder / str(number % 5)).mkdir(exist_ok=True)
+        image.save(folder / str(number % 5) / f"{number:04}.jpg", quality=int(rng.integers(60, 95)))
+    (folder / "2" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    return folder
+
+
+def start(photos, output, before=()):
+    return subprocess.Popen(
+        [*before, sys.executable, "-m", "batchage", "scan", photos, "-o", output,
+         "--save-every", "0.3", "--detect-size", "320", "-q"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT,
+    )  # fmt: skip
+
+
+def finish(process, timeout=600):
+    """Its exit code and what it said; it must have ended with a sentence, if with anything."""
+    _, said = process.communicate(timeout=timeout)
+    said = said.decode()
+    assert "Traceback" not in said, said
+    return process.returncode, said
+
+
+def rows(output):
+    """Everything but the time that was spent."""
+    paths = output_paths(output)
+    images = read_table(paths.images).drop_columns(["seconds"]).to_pylist()
+    return images, read_table(paths.faces).to_pylist()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Photos, the rows of a scan that nothing disturbs, and the seconds it takes."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    photos = make_photos(folder / "photos", 60)
+    started = time.monotonic()
+    assert finish(start(photos, folder / "r.parquet"))[0] == 3
+    return photos, rows(folder / "r.parquet"), time.monotonic() - started
+
+
+def kill_until_finished(undisturbed, folder, n_kills, seed, report=print):
+    """Kill scans at random moments, each time going on with the same command.
+
+    A scan that finishes before its kill is compared and begun anew.
+    """
+    photos, expected, seconds = undisturbed
+    rng = random.Random(seed)
+    kills, parts_at_kill, finished = collections.Counter(), [], 0
+    output = folder / "r.parquet"
+    while True:
+        stop = len(kills) and kills.total() >= n_kills
+        process = start(photos, output)
+        if not stop:
+            try:
+                # Also in the middle of loading, but mostly while photos are scanned.
+                process.wait(timeout=rng.triangular(0.0, 1.2, 0.9) * seconds)
+            except subprocess.TimeoutExpired:
+                chosen = rng.choice(SIGNALS)
+                process.send_signal(chosen)
+                code, said = finish(process)
+                if code in (-signal.SIGKILL, 128 + chosen):
+                    kills[chosen.name] += 1
+                    if code == 128 + chosen:
+                        assert "same command goes on" in said
+                    parts = list(output.with_name("r.parquet.parts").glob("*.images.parquet"))
+                    parts_at_kill.append(len(parts))
+                    continue
+                # The signal came before Python could take it, or after the scan had ended.
+                assert code in (3, -signal.SIGTERM, -signal.SIGINT), (code, said)
+                if code < 0:
+                    kills[chosen.name] += 1
+                    continue
+        code, said = finish(process)
+        assert code == 3, said
+        assert rows(output) == expected
+        finished += 1
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "r.images.parquet", "r.parquet", "r.scan.json",
+        ]  # fmt: skip
+        if stop:
+            break
+        for path in output_paths(output):
+            path.unlink()
+    report(
+        f"{kills.total()} kills {dict(kills)}, parts that were saved at each: {parts_at_kill}; "
+        f"{finished} finished scans, each with the {len(expected[0])} images and "
+        f"{len(expected[1])} faces of the undisturbed one, equal in every value"
+    )
+
+
+def test_killed_scans_end_as_undisturbed_ones(undisturbed, tmp_path):
+    kill_until_finished(undisturbed, tmp_path, 3, seed=1)
+
+
+@pytest.mark.slow
+def test_fifty_kills(undisturbed, tmp_path):
+    kill_until_finished(undisturbed, tmp_path, 50, seed=2)
+
+
+def wait_for_part(process, output, timeout=300):
+    for _ in range(timeout * 20):
+        if list(output.with_name(f"{output.name}.parts").glob("*.images.parquet")):
+            return
+        assert process.poll() is None, finish(process)
+        time.sleep(0.05)
+    pytest.fail("no part was saved")
+
+
+def test_full_disk(undisturbed, tmp_path):
+    photos, expected, _ = undisturbed
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk]
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(mount, check=False, capture_output=True).returncode
+    ):
+        pytest.skip("a small file system can't be mounted here")
+    try:
+        output = disk / "r.parquet"
+        process = start(photos, output)
+        wait_for_part(process, output)
+        with pytest.raises(OSError, match="No space"):  # noqa: SIM117
+            with (disk / "ballast").open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+        code, said = finish(process)
+        assert code == 1
+        assert "No space left on device" in said
+        assert "the same command" in said
+        (disk / "ballast").unlink()
+        assert finish(start(photos, output))[0] == 3
+        assert rows(output) == expected
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_permissions_that_are_revoked(undisturbed, tmp_path):
+    photos, expected, _ = undisturbed
+    before = []
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("permissions don't bind root, and there is no setpriv")
+        # Root without the capabilities by which it passes permissions over.
+        before = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    output = tmp_path / "out" / "r.parquet"
+    output.parent.mkdir()
+    process = start(photos, output, before=before)
+    wait_for_part(process, output)
+    folders = (output.parent, output.with_name("r.parquet.parts"))
+    for folder in folders:
+        folder.chmod(0o500)
+    code, said = finish(process)
+    assert code == 1
+    assert "Permission denied" in said
+    for folder in folders:
+        folder.chmod(0o700)
+    assert finish(start(photos, output, before=before))[0] == 3
+    assert rows(output) == expected
