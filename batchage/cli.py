@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -72,6 +73,8 @@ def _errors_to_exit_codes(hint: str = "") -> Iterator[None]:
 def _load_tensorflow() -> None:
     """Import TensorFlow and let it look at the devices, without what C++ code says of that."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # urllib3, which comes along, would open a socket to see whether there is IPv6.
+    has_ipv6, socket.has_ipv6 = socket.has_ipv6, False
     sys.stderr.flush()
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -82,6 +85,7 @@ def _load_tensorflow() -> None:
         tf.get_logger().setLevel("ERROR")
         tf.zeros(())
     finally:
+        socket.has_ipv6 = has_ipv6
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)

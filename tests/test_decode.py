@@ -164,3 +164,26 @@ def test_what_is_no_picture_is_called_that(tmp_path, data):
     (tmp_path / "a.jpg").write_bytes(data)
     with pytest.raises(DecodeError, match="not a picture in a known format"):
         decode(tmp_path / "a.jpg")
+
+
+@given(st.binary(max_size=400), st.booleans())
+def test_any_exif_block_leaves_the_picture(exif, is_tiff):
+    buffer = io.BytesIO()
+    make_picture().save(buffer, "JPEG")
+    data = buffer.getvalue()
+    block = b"Exif\0\0" + (b"II*\0\x08\0\0\0" if is_tiff else b"") + exif
+    segment = b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "p.jpg"
+        path.write_bytes(data[:2] + segment + data[2:])
+        image = decode(path)
+    assert sorted(image.pixels.shape) == [3, 64, 96]
+    assert image.warning is None
+
+
+def test_file_of_more_bytes_than_its_pixels_may_need_is_not_read(tmp_path):
+    make_picture().save(tmp_path / "p.jpg")
+    with (tmp_path / "p.jpg").open("r+b") as file:
+        file.truncate(100 << 30)
+    with pytest.raises(TooLargeError, match="bytes are more than"):
+        decode(tmp_path / "p.jpg")

@@ -1,11 +1,16 @@
 """Bundle, network and predictor, on tiny random networks."""
 
+import contextlib
 import json
+import tempfile
 from dataclasses import asdict
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batchage.bundle import load_bundle
 from batchage.errors import BundleError, UsageError
@@ -189,3 +194,42 @@ def test_precision_is_chosen_by_the_processor(monkeypatch):
     assert choose_compute("cpu").precision == "bfloat16"
     monkeypatch.setattr(flags, lambda: frozenset({"avx512_bf16"}))
     assert choose_compute("cpu").precision == "float32"
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+paths_in_spec = st.sampled_from(
+    [(), ("kind",), ("format",), ("weights",), ("weights", "sha256"), ("input_size",),
+     ("architecture",), ("architecture", "shared_units"), ("architecture", "dropout"),
+     ("calibration",), ("calibration", "age_edges"), ("calibration", "age_scales"),
+     ("calibration", "coverage")]
+)  # fmt: skip
+
+
+@given(paths_in_spec, values)
+def test_any_description_gives_a_predictor_or_a_bundle_error(bundle, place, value):
+    spec = json.loads((bundle.path / "model.json").read_text())
+    changed = spec if place else value
+    if place:
+        *outer, last = place
+        for name in outer:
+            changed = changed[name]
+        changed[last] = value
+        changed = spec
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        (path / "weights.h5").symlink_to(bundle.path / "weights.h5")
+        (path / "model.json").write_text(json.dumps(changed))
+        with contextlib.suppress(BundleError):
+            Predictor(load_bundle(path, KIND), FLOAT32, batch_size=1)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_as_a_description_are_a_bundle_error(data):
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "model.json").write_bytes(data)
+        with pytest.raises(BundleError):
+            load_bundle(folder, KIND)

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batchage.errors import UsageError
 from batchage.walk import ScanFilter, iter_images, iter_listed, read_list
@@ -111,3 +113,27 @@ def test_list_of_files(tmp_path, text):
     assert [Path(ref.path).name for ref in found] == ["a.jpg", "gone.jpg"]
     assert found[0].error is None
     assert found[1].error
+
+
+separators = st.sampled_from([b"\n", b"\r\n", b"\0"])
+entries = st.lists(st.binary(min_size=1, max_size=20).filter(lambda b: not set(b) & {0, 10, 13}))
+
+
+@given(entries, separators, st.booleans(), st.booleans())
+def test_any_list_gives_its_entries_back(names, separator, has_mark, ends_so):
+    """What isn't blank comes back byte for byte, whatever separates it."""
+    text = separator.join(names) + (separator if ends_so else b"")
+    mark = b"\xef\xbb\xbf" if has_mark and text else b""
+    found = [os.fsencode(path) for path in read_list(io.BytesIO(mark + text))]
+    if separator == b"\0" and b"\0" not in text:
+        separator = b"\n"
+    if not mark:
+        text = text.removeprefix(b"\xef\xbb\xbf")
+    expected = [os.fsencode(Path(os.fsdecode(n))) for n in text.split(separator) if n.strip()]
+    assert found == expected
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_as_a_list_give_rows_or_nothing(data):
+    for ref in iter_listed(read_list(io.BytesIO(data))):
+        assert ref.error is not None or ref.size is not None

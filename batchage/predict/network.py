@@ -14,11 +14,15 @@ from typing import Any
 IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
 KIND = "vgg16-age-gender"
 MAX_AGE = 100
+MAX_UNITS = 65536
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """What the layers after the trunk look like.
+
+    Raises:
+        ValueError: A value can't be.
 
     Attributes:
         shared_units: Width of the shared dense layer.
@@ -31,6 +35,14 @@ class Architecture:
     age_units: int = 256
     gender_units: int = 128
     dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("shared_units", "age_units", "gender_units"):
+            units = getattr(self, name)
+            if not (type(units) is int and 1 <= units <= MAX_UNITS):
+                raise ValueError(f"{name} = {units!r}: give 1 to {MAX_UNITS}")
+        if not (type(self.dropout) in (int, float) and 0 <= self.dropout < 1):
+            raise ValueError(f"dropout = {self.dropout!r}: give a number from 0 to below 1")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""

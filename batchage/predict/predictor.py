@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -21,6 +22,7 @@ log = logging.getLogger("batchage")
 
 CANDIDATE_YEARS = 117
 """Ages 0 to 116 may lie in an interval: the oldest that any label of UTKFace states."""
+LARGEST_INPUT = 1024
 COVERAGE = 0.9
 """Share of ages that the stated intervals are fitted to hold."""
 
@@ -54,7 +56,12 @@ class Calibration:
         if len(scales) != len(edges) + 1 or list(edges) != sorted(edges):
             raise ValueError("age_edges must rise and be one fewer than age_scales")
         numbers = {k: float(v) for k, v in spec.items() if k not in ("age_edges", "age_scales")}
-        return cls(age_edges=edges, age_scales=scales, **numbers)
+        found = cls(age_edges=edges, age_scales=scales, **numbers)
+        if not 0 < found.coverage < 1:
+            raise ValueError("coverage must lie between 0 and 1")
+        if not all(0 < x < math.inf for x in (*scales, found.gender_temperature)):
+            raise ValueError("age_scales and gender_temperature must be above 0")
+        return found
 
     def scale_at(self, age: FloatArray) -> FloatArray:
         """The scale of each age `(n,)` that may be inside the interval."""
@@ -162,10 +169,12 @@ class Predictor:
         self.batch_size = batch_size
         self._tta = tta
         try:
-            self.input_size = int(bundle.spec["input_size"])
+            self.input_size = bundle.spec["input_size"]
+            if not (type(self.input_size) is int and 32 <= self.input_size <= LARGEST_INPUT):
+                raise ValueError(f"input_size must be 32 to {LARGEST_INPUT}")
             architecture = Architecture(**bundle.spec["architecture"])
             self.calibration = Calibration.from_spec(bundle.spec["calibration"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BundleError(
                 f"{bundle.path}: model.json lacks a usable setting ({error!r}); export it again"
             ) from None
