@@ -109,7 +109,6 @@ class ScanConfig:
             "model": self.model,
             "tta": self.tta,
             "max_pixels": self.max_pixels,
-            "timeout": self.timeout,
             "thumbnails": self.thumbnails and str(self.thumbnails.absolute()),
             "crops": self.crops and str(self.crops.absolute()),
         }

@@ -258,7 +258,7 @@ class Pipeline:
             raise
         except Exception as error:
             photo.record.faces.clear()
-            self._fail(photo, "the thumbnail", error)
+            self._fail(photo, "drawing", error)
         return photo.record
 
     def _complete(self, photo: _Photo) -> None:

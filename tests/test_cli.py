@@ -138,6 +138,43 @@ def test_python_gives_the_same_rows(scanned):
     assert len(result.images) == len({*result.images.image_path})
 
 
+def test_second_scan_is_refused_and_update_takes_over(tmp_path):
+    (tmp_path / "photos").mkdir()
+    names = ["a.jpg", "b.jpg"]
+    for name, path in zip(names, sorted((PHOTOS / "portraits").glob("*.jpg")), strict=False):
+        (tmp_path / "photos" / name).write_bytes(path.read_bytes())
+    first = batchage.scan(tmp_path / "photos", output=tmp_path / "r.parquet")
+    assert len(first.images) == 2
+    refused = run("scan", "photos", "-o", "r.parquet", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--update" in one_sentence(refused)
+    other = run("scan", "photos", "-o", "r.parquet", "--update", "--tta", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "tta False instead of True" in one_sentence(other)
+    (tmp_path / "photos" / "c.png").write_bytes(next(PHOTOS.rglob("sky*")).read_bytes())
+    (tmp_path / "photos" / "a.jpg").unlink()
+    updated = run("scan", "photos", "-o", "r.parquet", "--update", "--timeout", "9", cwd=tmp_path)
+    assert updated.returncode == 0
+    shown = " ".join(updated.stderr.decode().replace("│", "").split())
+    assert "taken over 1 (1 scanned now)" in shown
+    assert "gone 1 (left out)" in shown
+    assert read_table(tmp_path / "r.images.parquet")["image_path"].to_pylist() == ["b.jpg", "c.png"]
+
+
+def test_scan_that_is_left_early_goes_on(tmp_path):
+    photos = sorted((PHOTOS / "portraits").glob("*.jpg"))
+    config = ScanConfig(output=tmp_path / "r.parquet", batch_size=1)
+    with batchage.Scan(batchage.iter_images(photos), config) as scan:
+        first = next(iter(scan))
+    assert not config.output.exists()
+    with batchage.Scan(batchage.iter_images(photos), config) as scan:
+        rest = [record.ref.relative for record in scan]
+    assert scan.sink.taken_over >= 1
+    assert first.ref.relative not in rest
+    images = read_table(tmp_path / "r.images.parquet")["image_path"].to_pylist()
+    assert images == [path.name for path in photos]
+
+
 def test_csv_on_standard_output_and_a_list_on_standard_input():
     portrait = next((PHOTOS / "portraits").glob("*.jpg"))
     result = run("scan", "-", "-o", "-", "-q", stdin=os.fsencode(portrait) + b"\nmissing.jpg\n")

@@ -8,14 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from batchage.errors import UsageError
+from batchage.write.files import write_json
 from train.recipe import Recipe
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write and rename, so that a kill leaves the old file or the new one."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 class Run:
