@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from batchage.config import ScanConfig
 from batchage.pipeline import Pipeline
+from batchage.profile import Profile
 from batchage.store import Sink, make_sink
 from batchage.types import ImageRecord, ImageRef
 from batchage.version import __version__
@@ -67,6 +68,7 @@ class Scan:
 
     Attributes:
         sink: Where the records go, with its counts.
+        profile: Where the time goes.
         model_id: The bundle that predicts; known once the iteration has begun.
     """
 
@@ -85,6 +87,7 @@ class Scan:
         """
         self._refs, self._config, self._inputs = refs, config, list(inputs)
         self.sink: Sink = make_sink(config)
+        self.profile = Profile()
         self.model_id = ""
         self._running: Generator[ImageRecord] | None = None
 
@@ -112,7 +115,9 @@ class Scan:
         return self._running
 
     def _run(self) -> Generator[ImageRecord]:
-        with closing(Pipeline(self._config)) as pipeline:
+        with self.profile.stage("load networks"):
+            loaded = Pipeline(self._config, self.profile)
+        with closing(loaded) as pipeline:
             self.model_id = pipeline.predictor.model_id
             self.sink.begin(
                 {
@@ -125,9 +130,11 @@ class Scan:
             )
             with closing(pipeline.run(self.sink.pending(self._refs))) as found:
                 for record in found:
-                    self.sink.write(record)
+                    with self.profile.stage("write"):
+                        self.sink.write(record)
                     yield record
-            self.sink.finish()
+            with self.profile.stage("write"):
+                self.sink.finish()
 
     def __exit__(self, *_: object) -> None:
         """Save what was computed and release the output."""

@@ -12,9 +12,10 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -109,7 +110,10 @@ def _set_up_logging(verbose: bool, quiet: bool, log_file: Path | None) -> None:
         log.addHandler(file)
 
 
-def _refs(inputs: list[Path], files_from: Path | None, how: ScanFilter) -> Iterator[ImageRef]:
+def _walker(
+    inputs: list[Path], files_from: Path | None, how: ScanFilter
+) -> Callable[[], Iterator[ImageRef]]:
+    """A function that walks the inputs, as often as it is called."""
     from batchage.walk import iter_images, iter_listed, read_list
 
     lists = [Path("-")] if Path("-") in inputs else []
@@ -118,19 +122,33 @@ def _refs(inputs: list[Path], files_from: Path | None, how: ScanFilter) -> Itera
     plain = [path for path in inputs if path != Path("-")]
     if not plain and not lists:
         raise UsageError("give a folder or photos to scan, or --files-from a list of them")
-    found = iter_images(plain, how)
+    listed: list[Path] = []
     for name in lists:
         if name == Path("-"):
-            found = itertools.chain(found, iter_listed(read_list(sys.stdin.buffer), how))
+            listed.extend(read_list(sys.stdin.buffer))
             continue
         try:
-            stream = name.open("rb")
+            with name.open("rb") as stream:
+                listed.extend(read_list(stream))
         except OSError as error:
             raise UsageError(
                 f"{name}: the list can't be read ({error.strerror}); check --files-from"
             ) from None
-        found = itertools.chain(found, iter_listed(read_list(stream), how))
-    return found
+    return lambda: itertools.chain(iter_images(plain, how), iter_listed(listed, how))
+
+
+class _Count(threading.Thread):
+    """Counts the files while the scan has begun already, for the time left."""
+
+    def __init__(self, walk: Callable[[], Iterator[ImageRef]]) -> None:
+        super().__init__(daemon=True)
+        self.total: int | None = None
+        self._walk = walk
+
+    def run(self) -> None:
+        # An input that vanishes is an error of the scan itself; then there is no total.
+        with suppress(UsageError):
+            self.total = sum(1 for _ in self._walk())
 
 
 @app.command()
@@ -211,6 +229,7 @@ def scan(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Scan anew, replace a finished output.")
     ] = DEFAULTS.overwrite,
+    profile: Annotated[bool, typer.Option("--profile", help="Show where the time went.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary.")] = False,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="A line for every file.")
@@ -246,28 +265,31 @@ def scan(
             checksum=checksum,
             overwrite=overwrite,
         )
-        unread = _run(config, list(inputs or []), files_from, quiet)
+        unread = _run(config, list(inputs or []), files_from, quiet, profile)
     if unread:
         raise typer.Exit(EXIT_UNREAD)
 
 
-def _run(config: ScanConfig, inputs: list[Path], files_from: Path | None, quiet: bool) -> int:
+def _run(
+    config: ScanConfig, inputs: list[Path], files_from: Path | None, quiet: bool, profile: bool
+) -> int:
     """Scan with progress and summary; the number of files that could not be read."""
     from batchage.api import Scan, absolute_inputs
 
     started = time.perf_counter()
-    todo: list[ImageRef] = []
     named = absolute_inputs([*inputs, *([files_from] if files_from else [])])
-    with Scan(todo, config, named) as scan:
-        # The whole list is made first, so that the time left is honest.
-        todo.extend(_refs(inputs, files_from, config.filter))
-        _load_tensorflow()
+    walk = _walker(inputs, files_from, config.filter)
+    with Scan(walk(), config, named) as scan:
+        count = _Count(walk)
+        count.start()
+        with scan.profile.stage("load TensorFlow"):
+            _load_tensorflow()
         from rich.console import Console
 
         from batchage.summary import show
         from batchage.write import output_paths
 
-        _watch(scan, len(todo), quiet)
+        _watch(scan, count, quiet)
     tally = scan.sink.tally
     if not tally.files:
         log.warning("no photos were found; the table is empty")
@@ -279,9 +301,11 @@ def _run(config: ScanConfig, inputs: list[Path], files_from: Path | None, quiet:
         places["thumbnails"] = config.thumbnails
     if config.crops:
         places["crops"] = config.crops
+    seconds = time.perf_counter() - started
     if not quiet:
-        seconds = time.perf_counter() - started
         show(Console(stderr=True), tally, seconds, places, scan.sink.taken_over, scan.sink.gone)
+    if profile:
+        scan.profile.show(Console(stderr=True), seconds, tally.files - scan.sink.taken_over)
     return tally.unread
 
 
@@ -290,19 +314,20 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
-def _watch(scan: Scan, total: int, quiet: bool) -> None:
+def _watch(scan: Scan, count: _Count, quiet: bool) -> None:
     """Run the scan under a progress bar, with a line in the log for each file."""
     from tqdm import tqdm
 
     n_faces = 0
-    with tqdm(total=total, unit=" photos", disable=quiet or None, file=sys.stderr) as bar:
+    progress = {"total": count.total, "disable": quiet or None}
+    with tqdm(unit=" photos", file=sys.stderr, **progress) as bar:
         for number, record in enumerate(scan, start=1):
             if number == 1 and scan.sink.is_continued:
                 tqdm.write("batchage: an interrupted scan goes on", file=sys.stderr)
             n_faces += len(record.faces)
             bar.set_postfix_str(f"{n_faces:,} faces", refresh=False)
             # What is taken over takes no time and shall not spoil the time left.
-            bar.initial = scan.sink.taken_over
+            bar.total, bar.initial = count.total, scan.sink.taken_over
             bar.update(number + scan.sink.taken_over - bar.n)
             level = logging.WARNING if record.status.is_error else logging.INFO
             detail = f": {record.error}" if record.error else f", {len(record.faces)} faces"

@@ -5,7 +5,7 @@ length and JSON, pixels follow as they are:
 
     parent: {"path", "max_pixels", "timeout"}
     worker: {"bytes"}  once the header is read;  parent: {} when there is room;  then
-            {"shape", "width", …} and the pixels, or {"error", "kind"}
+            {"cpu", "shape", "width", …} and the pixels, or {"cpu", "error", "kind"}
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -99,15 +100,18 @@ def _answer(
         _receive(requests)
         set_alarm(request["timeout"])
 
+    started = time.process_time()
     set_alarm(request["timeout"])
     try:
         image = decode(Path(request["path"]), max_pixels=request["max_pixels"], reserve=reserve)
     except DecodeError as error:
         set_alarm(0)
-        _send(replies, {"error": str(error), "kind": type(error).__name__})
+        cpu = time.process_time() - started
+        _send(replies, {"cpu": cpu, "error": str(error), "kind": type(error).__name__})
         return
     set_alarm(0)
     reply = {
+        "cpu": time.process_time() - started,
         "shape": image.pixels.shape,
         "width": image.width,
         "height": image.height,
@@ -138,6 +142,7 @@ class _Worker:
         self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._replies: BinaryIO = self._process.stdout  # type: ignore[assignment]
         self._is_ready = False
+        self.cpu_seconds = 0.0
 
     def decode(
         self, path: Path, max_pixels: int, timeout: float, reserve: Callable[[int], None]
@@ -167,6 +172,7 @@ class _Worker:
                 reply = _receive(self._replies)
         except BrokenPipeError:
             raise EOFError from None
+        self.cpu_seconds += reply["cpu"]
         if "error" in reply:
             raise getattr(errors, reply["kind"])(reply["error"])
         pixels = np.empty(reply["shape"], np.uint8)
@@ -218,6 +224,16 @@ class DecodePool:
             self._idle.put(worker)
         self._lock = threading.Lock()
         self._is_closed = False
+        self._cpu_seconds = 0.0
+
+    def take_cpu_seconds(self) -> float:
+        """Processor time of decoding, since it was last asked."""
+        with self._lock:
+            total = self._cpu_seconds + sum(worker.cpu_seconds for worker in self._workers)
+            self._cpu_seconds = 0.0
+            for worker in self._workers:
+                worker.cpu_seconds = 0.0
+            return total
 
     def decode(
         self, path: Path, max_pixels: int, timeout: float, reserve: Callable[[int], None]
@@ -263,6 +279,7 @@ class DecodePool:
             if self._is_closed:
                 return worker
             self._workers.remove(worker)
+            self._cpu_seconds += worker.cpu_seconds
             successor = _Worker(self._decoder)
             self._workers.add(successor)
             return successor

@@ -27,6 +27,7 @@ from batchage.isolation import ByteBudget, DecodePool
 from batchage.predict.hardware import choose_compute
 from batchage.predict.network import KIND
 from batchage.predict.predictor import Predictor
+from batchage.profile import DECODE, WAIT, Profile
 from batchage.thumbnails import CropWriter, ThumbnailWriter
 from batchage.types import (
     DecodedImage,
@@ -77,13 +78,18 @@ class _Photo:
 class Pipeline:
     """Loaded networks and the way of a photo through them."""
 
-    def __init__(self, config: ScanConfig) -> None:
+    def __init__(self, config: ScanConfig, profile: Profile | None = None) -> None:
         """Load detector and model, make the output folders, start the decoders.
+
+        Args:
+            config: The settings.
+            profile: Where the stages' times are counted.
 
         Raises:
             BatchageError: A bundle, device or folder can't be used.
         """
         self.config = config
+        self._profile = profile or Profile()
         # First, since they start while the networks are loaded.
         self._pool = DecodePool(N_DECODERS)
         try:
@@ -136,7 +142,8 @@ class Pipeline:
                         ahead.append(threads.submit(self._decode, ref, turn))
                     if not ahead:
                         return
-                    group = [ahead.popleft().result()]
+                    with self._profile.stage(WAIT):
+                        group = [ahead.popleft().result()]
                     # Waiting for a second one, which may wait for the first one's bytes, would
                     # never end.
                     while len(group) < self._detect_batch and ahead and ahead[0].done():
@@ -190,7 +197,8 @@ class Pipeline:
         readable = [photo for photo in group if photo.image is not None]
         started = time.perf_counter()
         try:
-            found = self.detector.detect([p.image.pixels for p in readable if p.image])
+            with self._profile.stage("detect"):
+                found = self.detector.detect([p.image.pixels for p in readable if p.image])
         except Exception as error:
             if len(readable) == 1:
                 self._fail(readable[0], "face detection", error)
@@ -200,7 +208,8 @@ class Pipeline:
             return
         for photo, faces in zip(readable, found, strict=True):
             try:
-                self._align(photo, faces)
+                with self._profile.stage("align"):
+                    self._align(photo, faces)
             except Exception as error:
                 self._fail(photo, "alignment", error)
         for photo in readable:
@@ -237,7 +246,8 @@ class Pipeline:
         ]
         started = time.perf_counter()
         try:
-            predictions = self.predictor.predict(crops)
+            with self._profile.stage("predict"):
+                predictions = self.predictor.predict(crops)
         except Exception as error:
             if len(counts) == 1:
                 self._fail(owners[0], "prediction", error)
@@ -253,7 +263,8 @@ class Pipeline:
     def _finish(self, photo: _Photo) -> ImageRecord:
         """The photo's record, after its thumbnail and crops are written."""
         try:
-            self._complete(photo)
+            with self._profile.stage("thumbnails, crops"):
+                self._complete(photo)
         except BatchageError:
             raise
         except Exception as error:
@@ -285,5 +296,6 @@ class Pipeline:
             record.thumbnail = self._thumbnails.write(photo.image, record)
 
     def close(self) -> None:
-        """Stop the decoders."""
+        """Stop the decoders and count their time."""
+        self._profile.add(DECODE, 0.0, self._pool.take_cpu_seconds())
         self._pool.close()

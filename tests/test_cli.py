@@ -54,7 +54,7 @@ def scanned(tmp_path_factory):
     result = run(
         "scan", PHOTOS, bad, "-o", folder / "out" / "results.parquet", "--max-pixels", 100_000_000,
         "--thumbnails", folder / "thumbs", "--crops", folder / "crops",
-        "--log-file", folder / "scan.log",
+        "--log-file", folder / "scan.log", "--profile",
     )  # fmt: skip
     return folder, result
 
@@ -121,6 +121,8 @@ def test_summary_and_log_tell_what_happened(scanned):
     shown = result.stderr.decode()
     for text in ("photos", "faces", "could not be read", "gender", "results.parquet"):
         assert text in shown
+    for stage in ("load networks", "detect", "predict", "decode", "write"):
+        assert f"│ {stage} " in shown.partition("where the time went")[2]
     assert "Traceback" not in shown
     assert "oneDNN" not in shown
     assert "empty.jpg: unreadable: " in (folder / "scan.log").read_text()
