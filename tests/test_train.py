@@ -271,6 +271,16 @@ def test_a_run_goes_on_only_with_what_it_was_begun_with(tmp_path):
         Run(tmp_path / "run").begin(recipe, [manifest])
 
 
+@pytest.mark.parametrize("number", [5, 20])
+def test_damaged_picture_is_named(tmp_path, vgg16, number):
+    manifest = make_manifest(tmp_path)
+    (tmp_path / f"{number}.png").write_bytes(b"damaged")
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    recipe = read_recipe(tmp_path / "recipe.toml")
+    with pytest.raises(UsageError, match=rf"/{number}\.png: not a picture.*train\.prepare"):
+        fit(recipe, [manifest], str(vgg16), tmp_path / "run")
+
+
 @pytest.mark.parametrize("weights", ["typo.h5", "no-such-bundle", "text.h5"])
 def test_weights_that_cannot_be_loaded_are_explained(tmp_path, weights, monkeypatch):
     monkeypatch.chdir(tmp_path)

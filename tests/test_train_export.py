@@ -97,6 +97,14 @@ def test_intervals_reach_their_coverage_at_every_age():
         assert 0.85 < inside[member].mean() < 0.95
 
 
+def test_rare_old_faces_share_no_scale_with_many_younger_ones():
+    ages = np.repeat(np.arange(20.0, 80), 20).astype(np.float32)
+    ages = ages[(ages < 70) | (np.arange(len(ages)) % 20 < 6)]
+    edges, _ = fit_age_scales(gaussian_outputs(ages), ages)
+    assert edges[-1] == 70
+    assert np.diff([20, *edges]).tolist() == [5.0, *[3.0] * 15]
+
+
 def test_few_validation_faces_share_one_scale():
     raw = gaussian_outputs(np.linspace(20, 60, 30))
     edges, scales = fit_age_scales(raw, raw.age + 1)

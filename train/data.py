@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from batchage.align import Similarity, estimate_similarity, warp
 from batchage.decode import decode
-from batchage.errors import UsageError
+from batchage.errors import DecodeError, UsageError
 from batchage.types import ImageArray
 
 UNKNOWN_GENDER = -1.0
@@ -116,6 +116,9 @@ class Faces(keras.utils.PyDataset):  # type: ignore[misc]
     `(B, 2)`, the range the age lies in; `gender` is `(B, 1)`, 0 male, 1 female, -1 unknown.
     With `augmentation`, order and changes follow from `(seed, epoch, batch)` alone, so that a
     resumed training sees what an undisturbed one would have seen.
+
+    Attributes:
+        failure: What ended the reading of batches, if anything did.
     """
 
     def __init__(
@@ -131,6 +134,7 @@ class Faces(keras.utils.PyDataset):  # type: ignore[misc]
         self.size, self.batch_size, self.seed = size, batch_size, seed
         self.augmentation = augmentation
         self.epoch, self.skip = 0, 0
+        self.failure: UsageError | None = None
         self.paths = rows["path"].to_pylist()
         self.landmarks = np.array(rows["landmarks"].to_pylist(), np.float32).reshape(-1, 5, 2)
         self.ages = np.column_stack([rows["age_min"], rows["age_max"]]).astype(np.float32)
@@ -164,7 +168,14 @@ class Faces(keras.utils.PyDataset):  # type: ignore[misc]
         return pictures, targets
 
     def _picture(self, index: int, rng: np.random.Generator) -> ImageArray:
-        image = decode(Path(self.paths[index])).pixels
+        try:
+            image = decode(Path(self.paths[index])).pixels
+        except DecodeError as error:
+            # TensorFlow turns it into an error of its own that says nothing of the picture.
+            self.failure = UsageError(
+                f"{self.paths[index]}: {error}; mend or remove it and run train.prepare again"
+            )
+            raise self.failure from None
         similarity = estimate_similarity(self.landmarks[index], self.size)
         if not self.augmentation:
             return warp(image, similarity, self.size)

@@ -48,7 +48,9 @@ def fit_age_scales(
     """Edges in age, and the scales of the interval's reach that give `COVERAGE`.
 
     Split-conformal prediction (Romano, Patterson, Candès, 2019) with normalised scores, apart for
-    each stretch of the labelled age (Vovk, 2012), so that no age pays for another's errors.
+    each stretch of the labelled age (Vovk, 2012), so that no age pays for another's errors. The
+    stretches are cut from the oldest down: old faces are rare, and shall not share one with many
+    younger ones.
 
     Args:
         raw: Outputs for the n validation faces.
@@ -58,13 +60,14 @@ def fit_age_scales(
     score = np.maximum((raw.age - ages) / reach[:, 0], (ages - raw.age) / reach[:, 1])
     edges: list[float] = []
     count = 0
-    for age, faces in zip(*np.unique(ages, return_counts=True), strict=True):
-        if count >= FACES_PER_SCALE:
-            edges.append(float(age))
-            count = 0
+    for age, faces in reversed(list(zip(*np.unique(ages, return_counts=True), strict=True))):
         count += int(faces)
+        if count >= FACES_PER_SCALE:
+            edges.insert(0, float(age))
+            count = 0
+    # Those below the lowest edge, where they are too few, join the ones above it.
     if edges and count < FACES_PER_SCALE:
-        edges.pop()
+        edges.pop(0)
     index = np.searchsorted(edges, ages, side="right")
     scales = [conformal_quantile(score[index == b]) for b in range(len(edges) + 1)]
     return tuple(edges), tuple(round(s, 4) for s in scales)

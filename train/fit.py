@@ -293,6 +293,10 @@ def train_epoch(network: Any, run: Run, training: Faces, validation: Faces) -> N
                 log,
             ],
         )
+    except Exception:
+        if failure := training.failure or validation.failure:
+            raise failure from None
+        raise
     finally:
         # An interrupt skips this callback, which closes the file.
         log.on_train_end()
