@@ -21,9 +21,9 @@ from batchage.predict.hardware import Compute
 from batchage.predict.network import KIND, Architecture, build_network
 from batchage.predict.predictor import Predictor
 from tests.builders import TINY, make_bundle
-from train.data import Augmentation, Faces, read_manifests
+from train.data import Augmentation, Faces, read_manifests, sampling_chances
 from train.export import export
-from train.fit import fit, load_start
+from train.fit import block_of, compile_phase, fit, load_start
 from train.losses import age_distance, distribution_loss, gender_loss
 from train.prepare import difference_hash, duplicate_groups, split_groups
 from train.recipe import Phase, Recipe, read_recipe
@@ -296,6 +296,36 @@ def test_training_starts_from_a_bundle(tmp_path):
     load_start(network, str(bundle.path))
     with h5py.File(bundle.path / "weights.h5") as file:
         assert np.allclose(network.get_layer("shared").kernel, file["shared/kernel"][()])
+
+
+def test_rare_ages_are_drawn_more_often(tmp_path):
+    ages = np.array([[30, 30]] * 90 + [[70, 79]] * 10, np.float32)
+    assert np.allclose(sampling_chances(ages, 0.0), 0.01)
+    assert sampling_chances(ages, 1.0)[90:].sum() == pytest.approx(0.5)
+    assert 0.1 < sampling_chances(ages, 0.5)[90:].sum() < 0.5
+    rows = read_manifests([make_manifest(tmp_path)], "train")
+    first, again = (Faces(rows, 32, 8, 1, Augmentation(), 1.0) for _ in range(2))
+    assert np.array_equal(first[1][0], again[1][0])
+
+
+def test_learning_rate_falls_towards_the_input(vgg16):
+    network = build_network(TINY)
+    load_start(network, str(vgg16))
+    recipe = Recipe("r", [Phase("p", 1, 32, 2, 1e-3)], layer_decay=0.5, weight_decay=0.0)
+    compile_phase(network, recipe.phases[0], recipe, 10)
+    before = {v.path: np.array(v) for v in network.trainable_variables}
+    gradients = [np.ones(v.shape, np.float32) for v in network.trainable_variables]
+    # The first step of Adam moves each weight by the learning rate, whatever the gradient is.
+    network.optimizer.global_clipnorm = None
+    network.optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
+    moved = {
+        v.path: np.abs(np.array(v) - before[v.path]).max() for v in network.trainable_variables
+    }
+    whole = max(moved.values())
+    shares = {block: set() for block in (3, 4, 5, 6)}
+    for path, distance in moved.items():
+        shares[block_of(path)].add(round(float(distance / whole), 2))
+    assert shares == {6: {1.0}, 5: {0.5}, 4: {0.25}, 3: {0.12}}
 
 
 def test_losses_of_exact_ages_and_ranges():

@@ -13,13 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from batchage.align import Similarity, estimate_similarity, warp
 from batchage.decode import decode
 from batchage.errors import DecodeError, UsageError
-from batchage.types import ImageArray
+from batchage.types import FloatArray, ImageArray
 
 UNKNOWN_GENDER = -1.0
+AGE_STRETCH = 5
+"""Years that count as one age where rare ages are drawn more often."""
 MANIFEST_COLUMNS = ["path", "age_min", "age_max", "gender", "group", "landmarks", "split"]
 
 
@@ -109,6 +112,18 @@ def read_manifests(paths: list[Path], split: str) -> pa.Table:
     return rows
 
 
+def sampling_chances(ages: FloatArray, balance: float) -> NDArray[np.float64]:
+    """The chance `(n,)` of each face to be drawn, so that rare ages come more often.
+
+    Args:
+        ages: `(n, 2)`, the range in years that each age lies in.
+        balance: 0 draws all faces alike, 1 all stretches of `AGE_STRETCH` years.
+    """
+    stretch = (ages.mean(axis=1) // AGE_STRETCH).astype(int)
+    weight = np.bincount(stretch)[stretch] ** -float(balance)
+    return np.asarray(weight / weight.sum(), np.float64)
+
+
 class Faces(keras.utils.PyDataset):  # type: ignore[misc]
     """Batches `(pictures, targets)` of a manifest's rows.
 
@@ -128,8 +143,18 @@ class Faces(keras.utils.PyDataset):  # type: ignore[misc]
         batch_size: int,
         seed: int = 0,
         augmentation: Augmentation | None = None,
+        balance: float = 0.0,
     ) -> None:
-        """Hold the rows' paths and labels; pictures are read batch by batch."""
+        """Hold the rows' paths and labels; pictures are read batch by batch.
+
+        Args:
+            rows: A manifest's rows.
+            size: Side of the crops in pixels.
+            batch_size: Pictures at once.
+            seed: Of order and changes.
+            augmentation: Random changes; None keeps order and pictures as they are.
+            balance: How far rare ages are drawn more often, 0 to 1; needs `augmentation`.
+        """
         super().__init__(workers=2, max_queue_size=8)
         self.size, self.batch_size, self.seed = size, batch_size, seed
         self.augmentation = augmentation
@@ -140,6 +165,7 @@ class Faces(keras.utils.PyDataset):  # type: ignore[misc]
         self.ages = np.column_stack([rows["age_min"], rows["age_max"]]).astype(np.float32)
         known = {"male": 0.0, "female": 1.0, None: UNKNOWN_GENDER}
         self.genders = np.array([known[g] for g in rows["gender"].to_pylist()], np.float32)
+        self._chances = sampling_chances(self.ages, balance) if balance else None
         self._order = np.arange(len(self.paths))
         self.start_epoch(0)
 
@@ -147,7 +173,10 @@ class Faces(keras.utils.PyDataset):  # type: ignore[misc]
         """Set order and changes to those of `epoch`, less its first `skip` batches."""
         self.epoch, self.skip = epoch, skip
         if self.augmentation:
-            self._order = np.random.default_rng((self.seed, epoch)).permutation(len(self.paths))
+            rng, n = np.random.default_rng((self.seed, epoch)), len(self.paths)
+            self._order = (
+                rng.permutation(n) if self._chances is None else rng.choice(n, n, p=self._chances)
+            )
 
     @property
     def batches_per_epoch(self) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -42,6 +43,8 @@ from train.run import Run
 
 SAVE_EVERY = 200
 WARM_UP = 0.1
+TRUNK_BLOCKS = 5
+BLOCK = re.compile(r"\bblock([1-5])_")
 
 
 def seed_dropout(network: Any, run: Run) -> None:
@@ -146,11 +149,38 @@ class Bar(keras.callbacks.Callback):  # type: ignore[misc]
         )
 
 
+class LayerwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
+    """AdamW whose learning rate falls from block to block of the trunk, towards the input.
+
+    Howard, Ruder, Universal Language Model Fine-tuning for Text Classification, 2018. Weight decay
+    goes by the undivided rate.
+    """
+
+    def __init__(self, *arguments: Any, layer_decay: float = 1.0, **settings: Any) -> None:
+        """Take AdamW's arguments, and the factor from each block to the one before it."""
+        super().__init__(*arguments, **settings)
+        self._layer_decay = layer_decay
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update one variable."""
+        # TensorFlow's own variable, which has no path.
+        factor = self._layer_decay ** (TRUNK_BLOCKS + 1 - block_of(variable.name))
+        super().update_step(gradient, variable, learning_rate * factor)
+
+
+def block_of(name: str) -> int:
+    """The number of the trunk's block that a variable or layer of this name is in, 1 to 5.
+
+    It is 6 for what comes after the trunk.
+    """
+    found = BLOCK.search(name)
+    return int(found[1]) if found else TRUNK_BLOCKS + 1
+
+
 def compile_phase(network: Any, phase: Phase, recipe: Recipe, steps: int) -> None:
     """Freeze what the phase freezes and give the network a fresh optimizer and schedule."""
     for layer in network.get_layer("vgg16").layers:
-        block = layer.name.removeprefix("block")[:1]
-        layer.trainable = not (block.isdigit() and int(block) <= phase.frozen_blocks)
+        layer.trainable = block_of(layer.name) > phase.frozen_blocks
     warm_up = max(1, int(steps * WARM_UP))
     schedule = keras.optimizers.schedules.CosineDecay(
         phase.learning_rate / 50,
@@ -159,8 +189,9 @@ def compile_phase(network: Any, phase: Phase, recipe: Recipe, steps: int) -> Non
         warmup_target=phase.learning_rate,
         warmup_steps=warm_up,
     )
-    optimizer = keras.optimizers.AdamW(
+    optimizer = LayerwiseAdamW(
         schedule,
+        layer_decay=recipe.layer_decay,
         weight_decay=recipe.weight_decay,
         global_clipnorm=1.0,
         use_ema=True,
@@ -169,7 +200,7 @@ def compile_phase(network: Any, phase: Phase, recipe: Recipe, steps: int) -> Non
     network.compile(
         optimizer=optimizer,
         loss={
-            "age_distribution": distribution_loss(recipe.age_sigma),
+            "age_distribution": distribution_loss(recipe.age_sigma, recipe.age_sigma_slope),
             "age": age_distance,
             "gender": gender_loss,
         },
@@ -246,7 +277,14 @@ def fit(
     for number, phase in enumerate(recipe.phases):
         if number < run.at["phase"]:
             continue
-        augmented = Faces(training, phase.size, recipe.batch_size, recipe.seed, recipe.augmentation)
+        augmented = Faces(
+            training,
+            phase.size,
+            recipe.batch_size,
+            recipe.seed,
+            recipe.augmentation,
+            recipe.balance,
+        )
         plain = Faces(validation, phase.size, recipe.batch_size)
         with strategy.scope():
             compile_phase(network, phase, recipe, phase.epochs * augmented.batches_per_epoch)

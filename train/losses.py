@@ -18,15 +18,17 @@ def age_distance(y_true: Any, y_pred: Any) -> Any:
     return ops.maximum(low - age, 0.0) + ops.maximum(age - high, 0.0)
 
 
-def distribution_loss(sigma: float) -> Callable[[Any, Any], Any]:
-    """Cross-entropy with a Gaussian of `sigma` years about an exact age (Gao et al., 2017); for a
-    range, the negative logarithm of the mass inside it.
-    """  # noqa: D205
+def distribution_loss(sigma: float, slope: float = 0.0) -> Callable[[Any, Any], Any]:
+    """The loss of a distribution over years.
+
+    Cross-entropy with a Gaussian of `sigma` + `slope` × age years about an exact age (Gao et al.,
+    2017); for a range, the negative logarithm of the mass inside it.
+    """
 
     def loss(y_true: Any, y_pred: Any) -> Any:
         years = ops.arange(ops.shape(y_pred)[1], dtype=y_pred.dtype)[None]
         low, high = y_true[:, :1], y_true[:, 1:]
-        target = ops.softmax(-ops.square(years - low) / (2 * sigma**2))
+        target = ops.softmax(-ops.square(years - low) / (2 * ops.square(sigma + slope * low)))
         exact = -ops.sum(target * ops.log(y_pred + TINY), axis=1)
         inside = ops.cast((years >= low) & (years <= high), y_pred.dtype)
         ranged = -ops.log(ops.sum(inside * y_pred, axis=1) + TINY)

@@ -55,7 +55,11 @@ class Recipe:
         phases: What is done, one after the other.
         seed: Of order, changes and dropout.
         batch_size: Pictures at once.
-        age_sigma: Years, of the Gaussian that an exact age becomes.
+        age_sigma: Years, of the Gaussian that an exact age becomes at age 0.
+        age_sigma_slope: Years that it grows with each year of age: old faces are harder to date.
+        balance: How far rare ages are drawn more often: 0 each picture once an epoch, 1 all ages
+            equally often.
+        layer_decay: Factor of the learning rate from each block of the trunk to the one before.
         ema: Momentum of the averaged weights, which are validated and exported.
         weight_decay: Of AdamW.
         patience: Epochs without a better validation age error before a phase ends.
@@ -69,6 +73,9 @@ class Recipe:
     seed: int = 0
     batch_size: int = 32
     age_sigma: float = 2.0
+    age_sigma_slope: float = 0.0
+    balance: float = 0.0
+    layer_decay: float = 1.0
     ema: float = 0.998
     weight_decay: float = 1e-4
     patience: int = 3
@@ -80,6 +87,8 @@ class Recipe:
         _require(bool(self.phases), "it has no phases")
         _require(_whole(self.batch_size, 1), f"batch_size = {self.batch_size!r}: give 1 or more")
         _require(_whole(self.patience, 1), f"patience = {self.patience!r}: give 1 or more")
+        _require(0 <= self.balance <= 1, f"balance = {self.balance!r}: give 0 to 1")
+        _require(0 < self.layer_decay <= 1, f"layer_decay = {self.layer_decay!r}: give 0 to 1")
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:

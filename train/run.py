@@ -53,13 +53,17 @@ class Run:
                 f"{error.filename}: the manifest can't be read ({error.strerror}); make it with "
                 "train.prepare"
             ) from None
-        made_for = {"recipe": recipe.to_dict(), "manifests": digests}
-        for name, value in made_for.items():
-            if name in self.at and self.at[name] != json.loads(json.dumps(value)):
+        # As recipes, so that a field that is new since does not make it another one.
+        same = {
+            "recipe": "recipe" not in self.at or self.recipe == recipe,
+            "manifests": self.at.get("manifests", digests) == digests,
+        }
+        for name, is_same in same.items():
+            if not is_same:
                 raise UsageError(
                     f"{self.folder}: this run was begun with other {name}; choose another folder"
                 )
-        self.move_to(**made_for)
+        self.move_to(recipe=recipe.to_dict(), manifests=digests)
 
     @property
     def recipe(self) -> Recipe:
