@@ -124,8 +124,10 @@ class Scan:
                     "version": __version__,
                     "model_id": self.model_id,
                     "detector_id": pipeline.detector.detector_id,
+                    "precision": pipeline.compute.precision,
                     "settings": self._config.results_settings(),
-                    "inputs": [*self._inputs, asdict(self._config.filter)],
+                    "filter": asdict(self._config.filter),
+                    "inputs": self._inputs,
                 }
             )
             with closing(pipeline.run(self.sink.pending(self._refs))) as found:

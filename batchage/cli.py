@@ -58,17 +58,17 @@ def _terminate(*_: object) -> NoReturn:
 
 
 @contextmanager
-def _errors_to_exit_codes(hint: str = "") -> Iterator[None]:
-    """Turn errors and signals into a sentence and an exit code; `hint` says how to go on."""
+def _errors_to_exit_codes() -> Iterator[None]:
+    """Turn errors and signals into a sentence and an exit code."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     except BatchageError as error:
         _fail(str(error), error.exit_code)
-    except _Terminated:
-        _fail(f"terminated{hint}", EXIT_TERMINATED)
-    except KeyboardInterrupt:
-        _fail(f"interrupted{hint}", EXIT_INTERRUPTED)
+    except _Terminated as signalled:
+        _fail(f"terminated{signalled}", EXIT_TERMINATED)
+    except KeyboardInterrupt as signalled:
+        _fail(f"interrupted{signalled}", EXIT_INTERRUPTED)
 
 
 def _load_tensorflow() -> None:
@@ -147,7 +147,7 @@ class _Count(threading.Thread):
 
     def run(self) -> None:
         # An input that vanishes is an error of the scan itself; then there is no total.
-        with suppress(UsageError):
+        with suppress(UsageError, OSError):
             self.total = sum(1 for _ in self._walk())
 
 
@@ -243,8 +243,7 @@ def scan(
     Exit codes: 0 done, 1 failed, 2 usage, 3 done but some files could not be read, 130 interrupted,
     143 terminated.
     """
-    is_stream = str(output) == "-"
-    with _errors_to_exit_codes("" if is_stream else HOW_TO_GO_ON):
+    with _errors_to_exit_codes():
         _set_up_logging(verbose, quiet, log_file)
         config = ScanConfig(
             output=output,
@@ -279,17 +278,23 @@ def _run(
     started = time.perf_counter()
     named = absolute_inputs([*inputs, *([files_from] if files_from else [])])
     walk = _walker(inputs, files_from, config.filter)
-    with Scan(walk(), config, named) as scan:
-        count = _Count(walk)
-        count.start()
-        with scan.profile.stage("load TensorFlow"):
-            _load_tensorflow()
-        from rich.console import Console
+    scan = Scan(walk(), config, named)
+    try:
+        with scan:
+            count = _Count(walk)
+            count.start()
+            with scan.profile.stage("load TensorFlow"):
+                _load_tensorflow()
+            _watch(scan, count, quiet)
+    except KeyboardInterrupt as signalled:
+        if scan.sink.can_go_on():
+            signalled.args = (HOW_TO_GO_ON,)
+        raise
+    from rich.console import Console
 
-        from batchage.summary import show
-        from batchage.write import output_paths
+    from batchage.summary import show
+    from batchage.write import output_paths
 
-        _watch(scan, count, quiet)
     tally = scan.sink.tally
     if not tally.files:
         log.warning("no photos were found; the table is empty")

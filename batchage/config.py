@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ DEFAULT_BATCH_SIZE = 32
 MAX_PIXELS = 250_000_000
 DECODED_BYTES = 512 << 20
 """Pixels that a scan holds decoded at once; one photo that is larger comes alone."""
+DAY = 86_400
 RESULTS_VERSION = 1
 """Raised when the same photos and settings give other rows: such tables aren't continued."""
 
@@ -91,8 +91,8 @@ class ScanConfig:
             raise UsageError(f"batch size {self.batch_size}: give 1 or more")
         if self.max_pixels < 1:
             raise UsageError(f"pixel limit {self.max_pixels}: give 1 or more")
-        if not 0 < self.timeout < math.inf:
-            raise UsageError(f"timeout {self.timeout}: give a number of seconds above 0")
+        if not 0 < self.timeout <= DAY:
+            raise UsageError(f"timeout {self.timeout}: give seconds, above 0 and up to {DAY}")
         if not self.save_every >= 0:
             raise UsageError(f"save every {self.save_every} seconds: give 0 or more")
         if self.update and self.overwrite:

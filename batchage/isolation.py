@@ -36,6 +36,8 @@ from batchage.types import DecodedImage
 DECODER = "batchage.decode:decode"
 _LENGTH = struct.Struct("<I")
 _PIPE_BYTES = 1 << 20
+N_STARTS = 3
+"""Workers that may die before they take a file until it is not chance any more."""
 _START = (
     "import sys; sys.path[:] = sys.argv[2:]; "
     "from batchage.isolation import serve; serve(sys.argv[1])"
@@ -69,6 +71,9 @@ def serve(decoder: str) -> None:
     """Decode what the parent asks for until it goes away: the body of a worker process."""
     requests = sys.stdin.buffer
     replies = os.fdopen(os.dup(1), "wb")
+    # A parent may have left it ignored or blocked.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     # What a library prints must not get between the replies.
     os.dup2(2, 1)
     with contextlib.suppress(OSError):
@@ -91,14 +96,15 @@ def _answer(
     replies: BinaryIO,
 ) -> None:
     # The alarm's default action ends the process, even one that is stuck inside a C library.
-    def set_alarm(seconds: float) -> None:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+    def set_alarm(seconds: float) -> float:
+        """Set or, with 0, stop it; the seconds that were left."""
+        return signal.setitimer(signal.ITIMER_REAL, seconds)[0]
 
     def reserve(n_bytes: int) -> None:
-        set_alarm(0)
+        rest = set_alarm(0)
         _send(replies, {"bytes": n_bytes})
         _receive(requests)
-        set_alarm(request["timeout"])
+        set_alarm(rest)
 
     started = time.process_time()
     set_alarm(request["timeout"])
@@ -125,24 +131,43 @@ def _answer(
 
 
 class _Worker:
-    """One process."""
+    """One process.
+
+    Attributes:
+        cpu_seconds: Processor time of decoding.
+        is_in_step: Whether it waits for a request, and not for an answer in vain.
+    """
 
     def __init__(self, decoder: str) -> None:
         # The parent's sys.path, so that both run the same code; a group of its own, so that Ctrl-C
         # reaches the parent alone.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, decoder, *sys.path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _START, decoder, *sys.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise WorkerError(
+                f"a process that decodes photos can't be started ({error.strerror}); end other "
+                "programs and give the same command again"
+            ) from None
         assert self._process.stdin
         assert self._process.stdout
         self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._replies: BinaryIO = self._process.stdout  # type: ignore[assignment]
         self._is_ready = False
         self.cpu_seconds = 0.0
+        self.is_in_step = True
+
+    def wait_until_ready(self) -> bool:
+        """Whether it has started and still lives."""
+        if not self._is_ready:
+            with contextlib.suppress(EOFError):
+                self._is_ready = bool(_receive(self._replies))
+        return self._is_ready and self._process.poll() is None
 
     def decode(
         self, path: Path, max_pixels: int, timeout: float, reserve: Callable[[int], None]
@@ -152,16 +177,8 @@ class _Worker:
         Raises:
             EOFError: The process is gone.
             DecodeError: The file gives no picture.
-            WorkerError: The process never started.
         """
-        if not self._is_ready:
-            try:
-                self._is_ready = bool(_receive(self._replies))
-            except EOFError:
-                raise WorkerError(
-                    f"the process that decodes photos can't be started ({self.end()}); "
-                    "install batchage again"
-                ) from None
+        self.is_in_step = False
         request = {"path": os.fspath(path), "max_pixels": max_pixels, "timeout": timeout}
         try:
             _send(self._requests, request)
@@ -174,11 +191,13 @@ class _Worker:
             raise EOFError from None
         self.cpu_seconds += reply["cpu"]
         if "error" in reply:
+            self.is_in_step = True
             raise getattr(errors, reply["kind"])(reply["error"])
         pixels = np.empty(reply["shape"], np.uint8)
         # A buffered reader fills the whole array, or as much as comes before the end.
         if self._replies.readinto(pixels.data.cast("B")) < pixels.nbytes:  # type: ignore[attr-defined]
             raise EOFError
+        self.is_in_step = True
         taken = reply["captured_at"]
         return DecodedImage(
             pixels=pixels,
@@ -201,10 +220,10 @@ class _Worker:
         """Stop it at once."""
         self._process.kill()
 
-    def stop(self) -> None:
-        """Kill it and wait."""
+    def stop(self) -> str:
+        """Kill it, if it still lives, and wait; how it ended, in words."""
         self.kill()
-        self.end()
+        return self.end()
 
 
 class DecodePool:
@@ -216,15 +235,24 @@ class DecodePool:
         Args:
             n_workers: How many.
             decoder: `module:function` that they run, with the signature of `decode`.
+
+        Raises:
+            WorkerError: They can't be started.
         """
         self._decoder = decoder
-        self._workers = {_Worker(decoder) for _ in range(n_workers)}
+        self._workers: set[_Worker] = set()
         self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
-        for worker in self._workers:
-            self._idle.put(worker)
         self._lock = threading.Lock()
         self._is_closed = False
         self._cpu_seconds = 0.0
+        try:
+            for _ in range(n_workers):
+                worker = _Worker(decoder)
+                self._workers.add(worker)
+                self._idle.put(worker)
+        except WorkerError:
+            self.close()
+            raise
 
     def take_cpu_seconds(self) -> float:
         """Processor time of decoding, since it was last asked."""
@@ -251,11 +279,9 @@ class DecodePool:
             WorkerError: The processes can't be started.
         """
         worker = self._idle.get()
-        is_healthy = False
         try:
-            image = worker.decode(path, max_pixels, timeout, reserve)
-            is_healthy = True
-            return image
+            worker = self._living(worker)
+            return worker.decode(path, max_pixels, timeout, reserve)
         except EOFError:
             ended = worker.end()
             if ended == "SIGALRM":
@@ -264,25 +290,30 @@ class DecodePool:
             lack = ", perhaps for lack of memory" if ended == "SIGKILL" else ""
             message = f"the decoder crashed on this file ({ended}{lack})"
             raise DecoderCrashError(message) from None
-        except DecodeError:
-            is_healthy = True
-            raise
         except MemoryError:
             raise DecodeError("there is not enough memory for the picture") from None
         finally:
-            self._idle.put(worker if is_healthy else self._successor(worker))
+            if not worker.is_in_step:
+                worker.stop()
+            self._idle.put(worker)
 
-    def _successor(self, worker: _Worker) -> _Worker:
-        """Another process in the place of one that is dead, or waits for an answer in vain."""
-        worker.stop()
-        with self._lock:
-            if self._is_closed:
+    def _living(self, worker: _Worker) -> _Worker:
+        """The worker, or another one in its place if it died of the file before, or idle."""
+        for _ in range(N_STARTS):
+            if worker.wait_until_ready():
                 return worker
-            self._workers.remove(worker)
-            self._cpu_seconds += worker.cpu_seconds
-            successor = _Worker(self._decoder)
-            self._workers.add(successor)
-            return successor
+            ended = worker.stop()
+            with self._lock:
+                if self._is_closed:
+                    raise DecodeError("the scan was stopped")
+                successor = _Worker(self._decoder)
+                self._workers.discard(worker)
+                self._workers.add(successor)
+                self._cpu_seconds += worker.cpu_seconds
+                worker = successor
+        raise WorkerError(
+            f"the process that decodes photos can't be started ({ended}); install batchage again"
+        )
 
     def close(self) -> None:
         """Stop the processes; a thread that waits for one gets a `DecodeError`."""

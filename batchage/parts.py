@@ -10,8 +10,8 @@ results.parquet.parts/
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
-import json
 import logging
 import os
 import re
@@ -24,14 +24,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchage.errors import UsageError
+from batchage.errors import OutputError, UsageError
 from batchage.types import ImageRecord
 from batchage.write import OutputPaths, Rows, output_paths, read_table
-from batchage.write.files import as_output_error, put_into_place, write_json
+from batchage.write.files import (
+    as_output_error,
+    put_into_place,
+    read_object,
+    sync_folder,
+    write_json,
+)
 from batchage.write.schema import faces_batch, images_batch
 
 PLACE_REMEDY = "choose another place for the output"
 _NUMBER = re.compile(r"(\d{5,})\.images\.parquet")
+_OURS = re.compile(r"lock|scan\.json|base\..*|\d{5,}\..*|.*\.partial")
 
 log = logging.getLogger("batchage")
 
@@ -90,44 +97,74 @@ class Parts:
         """Keep other scans away until `unlock`, or until this process ends in whatever way.
 
         Raises:
-            OutputError: The folder can't be made.
+            OutputError: The folder can't be made, or isn't one that a scan made.
             UsageError: Another scan is at work on this output.
         """
-        path = self.folder / "lock"
         with as_output_error(self._output, PLACE_REMEDY):
             while self._lock is None:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    # The scan that held it may have removed the file meanwhile.
-                    if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
-                        self._lock = handle
-                except BlockingIOError:
-                    raise UsageError(
-                        f"{self._output}: another scan is writing there; wait for it or choose "
-                        "another output"
-                    ) from None
-                finally:
-                    if self._lock is None:
-                        os.close(handle)
+                # Another scan that ends may remove folder and file at any moment.
+                with contextlib.suppress(FileNotFoundError, FileExistsError):
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    self._refuse_foreign()
+                    self._lock = self._try_lock()
+                if not self.folder.is_dir() and self.folder.exists():
+                    raise NotADirectoryError(0, f"{self.folder.name} is no folder")
+
+    def _refuse_foreign(self) -> None:
+        foreign = next((path.name for path in self.folder.iterdir() if not _is_ours(path)), None)
+        if foreign:
+            raise OutputError(
+                f"{self.folder}: has files that no scan made, such as {foreign}; move the folder "
+                "away or choose another output"
+            )
+
+    def _try_lock(self) -> int | None:
+        """The locked file's handle; None where its last owner has removed it meanwhile."""
+        path = self.folder / "lock"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        is_held = False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_held = os.path.samestat(os.fstat(handle), path.stat())
+        except BlockingIOError:
+            raise UsageError(
+                f"{self._output}: another scan is writing there; wait for it or choose another "
+                "output"
+            ) from None
+        finally:
+            if not is_held:
+                os.close(handle)
+        return handle
 
     def unlock(self) -> None:
         """Let others; a folder without anything that counts is removed."""
         if self._lock is None:
             return
-        if self.about() is None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self._lock)
-        self._lock = None
+        try:
+            if not self._about.exists():
+                self._remove_all()
+                (self.folder / "lock").unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    self.folder.rmdir()
+        finally:
+            os.close(self._lock)
+            self._lock = None
 
     def about(self) -> dict[str, Any] | None:
-        """What the interrupted scan is made with; None where there is none."""
-        try:
-            about: dict[str, Any] = json.loads(self._about.read_bytes())
-        except (OSError, ValueError):
-            return None
-        return about
+        """What the interrupted scan is made with; None where there is none.
+
+        Raises:
+            OutputError: It can't be read, or is damaged.
+        """
+        with as_output_error(self._about, "make it readable", "read"):
+            try:
+                return read_object(self._about)
+            except FileNotFoundError:
+                return None
+            except ValueError:
+                raise OutputError(
+                    f"{self._about}: it is damaged; remove that folder to scan anew"
+                ) from None
 
     def begin(self, about: dict[str, Any], update: OutputPaths | None = None) -> None:
         """Forget what the folder holds and begin a scan.
@@ -143,15 +180,24 @@ class Parts:
         with as_output_error(self.folder):
             for path, base in zip(update or (), self.base, strict=bool(update)):
                 _link_or_copy(path, base)
+            sync_folder(self.folder)
             write_json(self._about, about)
 
     def clear(self) -> None:
         """Remove everything but the lock, `scan.json` first."""
         with as_output_error(self.folder):
             self._about.unlink(missing_ok=True)
-            for path in self.folder.iterdir():
-                if path.name != "lock":
-                    path.unlink()
+            sync_folder(self.folder)
+            self._remove_all()
+
+    def _remove_all(self) -> None:
+        for path in self.folder.iterdir():
+            if _is_ours(path) and path.name != "lock":
+                path.unlink(missing_ok=True)
+
+    def has_any(self) -> bool:
+        """Whether there is a part to go on from."""
+        return self._about.exists() and bool(self._numbers())
 
     def _numbers(self) -> list[int]:
         names = (_NUMBER.fullmatch(path.name) for path in self.folder.iterdir())
@@ -187,8 +233,8 @@ class Parts:
         for number in self._numbers():
             paths = self._paths(number)
             try:
-                with as_output_error(self._output, "make its parts readable"):
-                    rows = _load(paths)
+                with as_output_error(self._output, "make its parts readable", "read"):
+                    rows = self._load(paths)
             except ValueError:
                 log.warning("%s is damaged; its photos are scanned again", paths.images)
                 paths.images.unlink(missing_ok=True)
@@ -196,10 +242,24 @@ class Parts:
             else:
                 yield rows
 
+    @staticmethod
+    def _load(paths: OutputPaths) -> Rows:
+        try:
+            return _load(paths)
+        except FileNotFoundError as error:
+            raise ValueError(f"{error.filename} is missing") from None
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is a file of the parts folder's own."""
+    return _OURS.fullmatch(path.name) is not None and not path.is_dir()
+
 
 def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
         # Some file systems have no hard links.
-        shutil.copyfile(source, target)
+        partial = target.with_name(f"{target.name}.partial")
+        shutil.copyfile(source, partial)
+        put_into_place(partial, target)

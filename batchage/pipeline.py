@@ -43,8 +43,10 @@ from batchage.types import (
 DETECT_BATCH = {"cpu": 1, "gpu": 4}
 """Photos detected at once. On a CPU one, which is as fast, and gives a photo the same numbers
 whatever its neighbours are."""
-DECODED_AHEAD = 8
-N_DECODERS = os.cpu_count() or 1
+N_DECODERS = (
+    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+)
+DECODED_AHEAD = max(8, 2 * N_DECODERS)
 LONGEST_WAIT = 256
 """Photos after which a batch that still isn't full is predicted, so that rows keep coming."""
 WAITING_BYTES = 128 << 20
@@ -136,11 +138,13 @@ class Pipeline:
         budget = self._budget = ByteBudget(DECODED_BYTES)
         with ThreadPoolExecutor(N_DECODERS, "decode") as threads:
             ahead: deque[Future[_Photo]] = deque()
+            is_done = False
             try:
                 while True:
                     for turn, ref in islice(source, DECODED_AHEAD - len(ahead)):
                         ahead.append(threads.submit(self._decode, ref, turn))
                     if not ahead:
+                        is_done = True
                         return
                     with self._profile.stage(WAIT):
                         group = [ahead.popleft().result()]
@@ -150,12 +154,12 @@ class Pipeline:
                         group.append(ahead.popleft().result())
                     yield group
             finally:
+                # First, so that no thread waits for what comes no more.
+                budget.close()
+                if not is_done:
+                    self._pool.close()
                 for future in ahead:
                     future.cancel()
-                # Threads that are still decoding wait for nothing that comes no more.
-                budget.close()
-                if ahead:
-                    self._pool.close()
 
     def _decode(self, ref: ImageRef, turn: int) -> _Photo:
         photo = _Photo(ImageRecord(ref, Status.NO_FACE))

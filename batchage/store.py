@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batchage.config import ScanConfig
 from batchage.decode import content_hash
@@ -25,7 +26,7 @@ from batchage.summary import Tally
 from batchage.types import ERROR_STATUSES, ImageRecord, ImageRef
 from batchage.write import Rows, TablesWriter, output_paths
 from batchage.write.base import TableWriter, table_format
-from batchage.write.files import as_output_error
+from batchage.write.files import as_output_error, read_object
 from batchage.write.schema import FACES, faces_batch, images_batch, modified_at
 
 PART_PHOTOS = 1000
@@ -80,7 +81,7 @@ class Sink:
     Attributes:
         tally: Counts of all that the tables hold.
         taken_over: Files that need no scan, so far.
-        gone: Files of the earlier output that are not there any more; known after `finish`.
+        gone: Files of the earlier output that the walk has not met; right at its end.
         is_continued: Whether an interrupted scan goes on.
     """
 
@@ -102,8 +103,9 @@ class Sink:
         """The files that are to be scanned; each once."""
         for ref in refs:
             key = _ref_key(ref)
-            if key not in self._seen:
-                self._seen.add(key)
+            path = key[:_PATH_BYTES]
+            if path not in self._seen:
+                self._seen.add(path)
                 if not self._takes_over(ref, key):
                     yield ref
 
@@ -118,6 +120,10 @@ class Sink:
 
     def close(self) -> None:
         """Keep what there is and let go of the output."""
+
+    def can_go_on(self) -> bool:
+        """Whether the same scan would go on from what was saved."""
+        return False
 
 
 class StreamSink(Sink):
@@ -184,18 +190,12 @@ def _slice(rows: Rows, start: int, stop: int) -> Rows:
     return Rows(rows.images.slice(start, stop - start), rows.faces.slice(first, last - first))
 
 
-def _runs_of(keys: Sequence[bytes], wanted: set[bytes]) -> Iterator[tuple[int, int]]:
-    """Stretches `(start, stop)` of keys that are wanted, each key once: it is taken out."""
-
-    def is_wanted(key: bytes) -> bool:
-        found = key in wanted
-        wanted.discard(key)
-        return found
-
+def _runs(wanted: Iterable[bool]) -> Iterator[tuple[int, int]]:
+    """Stretches `(start, stop)` of what is wanted."""
     start = 0
-    for found, run in groupby(map(is_wanted, keys)):
+    for is_wanted, run in groupby(wanted):
         stop = start + sum(1 for _ in run)
-        if found:
+        if is_wanted:
             yield start, stop
         start = stop
 
@@ -219,7 +219,8 @@ class FileSink(Sink):
         self._parts = Parts(output)
         self._about: dict[str, Any] = {}
         self._sources = bytearray()
-        self._in_parts: set[bytes] = set()
+        self._n_met = 0
+        self._stale: set[bytes] = set()
         self._base: Rows | None = None
         self._known: dict[bytes, _Known] = {}
         self._from_base: set[bytes] = set()
@@ -235,9 +236,10 @@ class FileSink(Sink):
                 scan is at work.
             OutputError: The folder can't be written.
         """
-        with as_output_error(self._paths.faces, "choose another place for the output"):
-            if self._paths.faces.is_dir():
-                raise IsADirectoryError(0, "it is a folder")
+        for path in self._paths:
+            with as_output_error(path, "choose another place for the output"):
+                if path.is_dir():
+                    raise IsADirectoryError(0, "it is a folder")
         self._parts.lock()
         if self._parts.about() is None and self._is_finished() and not self._may_replace():
             raise UsageError(
@@ -265,31 +267,47 @@ class FileSink(Sink):
             if {**about, "mode": mode} != earlier:
                 earlier = None
         elif earlier:
-            self._refuse_other(earlier, about, "an interrupted scan", "give those again")
+            self._refuse_other(earlier, about, "an interrupted scan")
         if earlier:
             self.is_continued = True
+            if earlier.get("mode") == "update":
+                self._learn_base(read_rows(self._parts.base))
         elif self._config.update and self._is_finished():
-            finished = _read_about(self._paths.about)
-            inputs = {"inputs": about["inputs"]}
-            self._refuse_other({**finished, **inputs}, about, "the earlier scan", "give those")
-            read_rows(self._paths)
+            self._refuse_other(self._read_about(), about, "the earlier scan")
+            self._learn_base(read_rows(self._paths))
             self._parts.begin({**about, "mode": "update"}, self._paths)
         else:
             self._parts.begin({**about, "mode": mode})
         self._saved_at = time.monotonic()
         for rows in self._parts:
-            self._in_parts.update(_row_keys(rows.images))
-        if (self._parts.about() or {}).get("mode") == "update":
-            self._learn_base()
+            self._stale.update(_row_keys(rows.images))
 
-    def _refuse_other(
-        self, earlier: dict[str, Any], about: dict[str, Any], what: str, remedy: str
-    ) -> None:
+    def _read_about(self) -> dict[str, Any]:
+        """What the finished scan was made with, as far as an update must be made with the same."""
+        path = self._paths.about
+        try:
+            about = read_object(path)
+        except (OSError, ValueError):
+            raise UsageError(
+                f"{path}: it tells what the earlier scan was made with and can't be read; use "
+                "--overwrite to scan anew"
+            ) from None
+        inputs, now = about.get("inputs"), self._about["inputs"]
+        missing = [name for name in inputs if name not in now] if isinstance(inputs, list) else []
+        if missing:
+            raise UsageError(
+                f"{self._paths.faces}: the earlier scan also had {missing[0]}, whose rows would be "
+                "left out; give it too, or use --overwrite to scan anew"
+            )
+        return {**about, "inputs": now, "filter": self._about["filter"]}
+
+    def _refuse_other(self, earlier: dict[str, Any], about: dict[str, Any], what: str) -> None:
         """Compare with what another scan was made with; versions may differ."""
-        flat = [
-            {k: v for k, v in {**a, **a.get("settings", {})}.items() if k not in _NOT_COMPARED}
-            for a in (earlier, about)
-        ]
+        flat = []
+        for source in (earlier, about):
+            settings = source.get("settings")
+            nested = settings if isinstance(settings, dict) else {}
+            flat.append({k: v for k, v in {**source, **nested}.items() if k not in _NOT_COMPARED})
         differing = [
             f"{name} {flat[0].get(name)!r} instead of {value!r}"
             for name, value in flat[1].items()
@@ -297,12 +315,12 @@ class FileSink(Sink):
         ]
         if differing:
             raise UsageError(
-                f"{self._paths.faces}: {what} was made with {', '.join(differing)}; {remedy}, or "
-                "use --overwrite to scan anew"
+                f"{self._paths.faces}: {what} was made with {', '.join(differing)}; give the same, "
+                "or use --overwrite to scan anew"
             )
 
-    def _learn_base(self) -> None:
-        self._base = rows = read_rows(self._parts.base)
+    def _learn_base(self, rows: Rows) -> None:
+        self._base = rows
         columns = (rows.images["status"].to_pylist(), rows.images["content_hash"].to_pylist())
         for key, status, content in zip(_row_keys(rows.images), *columns, strict=True):
             # What failed is tried again.
@@ -311,25 +329,49 @@ class FileSink(Sink):
         self.gone = len(self._known)
 
     def _takes_over(self, ref: ImageRef, key: bytes) -> bool:
+        self._n_met += 1
         path, signature = key[:_PATH_BYTES], key[_PATH_BYTES:]
         known = self._known.get(path)
         self.gone -= known is not None
-        in_base = False
-        if key not in self._in_parts and known and known.signature:
-            if self._config.checksum and ref.error is None:
-                in_base = known.content_hash is not None and (
-                    content_hash(ref.path) == known.content_hash
-                )
-                if in_base:
+        if key in self._stale:
+            self._stale.remove(key)
+            self._sources.append(IN_PARTS)
+            is_done = True
+        else:
+            is_done = known is not None and self._is_unchanged(ref, known, signature)
+            self._sources.append(IN_BASE if is_done else IN_PARTS)
+            if is_done and known:
+                self._from_base.add(key)
+                if known.signature != signature:
                     self._touched[path + known.signature] = key
-            else:
-                in_base = known.signature == signature
-        self._sources.append(IN_BASE if in_base else IN_PARTS)
-        if in_base:
-            self._from_base.add(key)
-        is_done = in_base or key in self._in_parts
         self.taken_over += is_done
+        if ref.error is not None and self._base is not None and ref.path.is_dir():
+            self._keep_below(ref)
         return is_done
+
+    def _is_unchanged(self, ref: ImageRef, known: _Known, signature: bytes) -> bool:
+        if not known.signature:
+            return False
+        if self._config.checksum and ref.error is None:
+            return known.content_hash is not None and content_hash(ref.path) == known.content_hash
+        return known.signature == signature
+
+    def _keep_below(self, folder: ImageRef) -> None:
+        """Take over what was in a folder that can't be read now: its files may still be there."""
+        assert self._base
+        images = self._base.images
+        prefix = "" if folder.relative == "." else f"{folder.relative}/"
+        is_below = pc.and_(
+            pc.equal(images["root"], folder.root), pc.starts_with(images["image_path"], prefix)
+        )
+        for key in _row_keys(images.filter(is_below)):
+            path = key[:_PATH_BYTES]
+            if path not in self._seen:
+                self._seen.add(path)
+                self._from_base.add(key)
+                self._sources.append(IN_BASE)
+                self.taken_over += 1
+                self.gone -= 1
 
     def write(self, record: ImageRecord) -> None:
         """Take one file's record; save a part where it is time.
@@ -349,12 +391,21 @@ class FileSink(Sink):
         self._saved_at = time.monotonic()
 
     def finish(self) -> None:
-        """Save the last part, write both tables in the order of the walk, remove the parts.
+        """Save the last part, write both tables, remove the parts.
+
+        Rows are in the order of the walk; files that were met by no scan before the one that
+        continues come after those that were.
 
         Raises:
             OutputError: A table can't be written; the parts stay.
+            UsageError: An update would leave nothing.
         """
         self._save()
+        if self._base is not None and len(self._base) and not self._n_met:
+            raise UsageError(
+                f"{self._paths.faces}: no photos are there any more, and the table has "
+                f"{len(self._base)}; check that the disk is connected, or use --overwrite"
+            )
         cursors = {IN_PARTS: _Cursor(self._live_parts()), IN_BASE: _Cursor(self._live_base())}
         with TablesWriter(self._paths, self._about, self._parts.folder) as tables:
             for source, run in groupby(self._sources):
@@ -364,11 +415,9 @@ class FileSink(Sink):
         self._parts.clear()
 
     def _live_parts(self) -> Iterator[Rows]:
-        """Rows of the parts, of files as this walk has met them."""
-        wanted = self._seen - self._from_base if self._from_base else self._seen
+        """Rows of the parts, less those of files that are gone or have changed since."""
         for rows in self._parts:
-            keys = _row_keys(rows.images)
-            for start, stop in _runs_of(keys, wanted):
+            for start, stop in _runs(key not in self._stale for key in _row_keys(rows.images)):
                 yield _slice(rows, start, stop)
 
     def _live_base(self) -> Iterator[Rows]:
@@ -377,7 +426,7 @@ class FileSink(Sink):
         if rows is None:
             return
         keys = [self._touched.get(key, key) for key in _row_keys(rows.images)]
-        for start, stop in _runs_of(keys, self._from_base):
+        for start, stop in _runs(key in self._from_base for key in keys):
             yield self._with_times(_slice(rows, start, stop), keys[start:stop])
 
     def _with_times(self, rows: Rows, keys: Sequence[bytes]) -> Rows:
@@ -398,16 +447,9 @@ class FileSink(Sink):
         finally:
             self._parts.unlock()
 
-
-def _read_about(path: Path) -> dict[str, Any]:
-    try:
-        about: dict[str, Any] = json.loads(path.read_bytes())
-        return about
-    except (OSError, ValueError):
-        raise UsageError(
-            f"{path}: it tells what the earlier scan was made with and can't be read; use "
-            "--overwrite to scan anew"
-        ) from None
+    def can_go_on(self) -> bool:
+        """Whether there are parts that the same scan would go on from."""
+        return self._parts.has_any()
 
 
 def make_sink(config: ScanConfig) -> Sink:
@@ -418,4 +460,8 @@ def make_sink(config: ScanConfig) -> Sink:
     """
     if config.output is None:
         return Sink()
-    return StreamSink() if str(config.output) == "-" else FileSink(config.output, config)
+    if str(config.output) == "-":
+        return StreamSink()
+    # A link stays one: what it leads to is replaced.
+    is_link = config.output.is_symlink()
+    return FileSink(config.output.resolve() if is_link else config.output, config)

@@ -58,5 +58,5 @@ def test_terminal_gets_no_traceback_and_no_control_characters(scanned):
 def test_nothing_is_written_outside(scanned):
     folder, *_ = scanned
     assert {path.name for path in folder.iterdir()} == {
-        "photos", "r.csv", "r.images.csv", "r.scan.json", "thumbs",
+        "photos", "r.csv", "r.images.csv", "r.csv.scan.json", "thumbs",
     }  # fmt: skip

@@ -1,5 +1,6 @@
 """A file that crashes, hangs or floods the decoder costs that file alone."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -102,6 +103,59 @@ def test_decoder_that_cannot_start_is_said_once():
     pool.close()
 
 
+def test_worker_whose_answer_never_came_is_replaced(pool):
+    """Otherwise it would take the next request for the answer, and be one picture behind."""
+
+    def refuse(n_bytes):
+        raise DecodeError("no room")
+
+    for _ in range(4):
+        with pytest.raises(DecodeError, match="no room"):
+            pool.decode(Path("good.jpg"), 1, 60.0, refuse)
+    with pytest.raises(DecodeError, match="a bad file"):
+        decode(pool, "error.jpg")
+    assert decode(pool, "good.jpg").content_hash == "hash"
+
+
+def test_worker_that_died_idle_blames_no_file():
+    pool = DecodePool(1, FAULTY)
+    assert decode(pool, "good.jpg").content_hash == "hash"
+    (worker,) = pool._workers
+    worker._process.kill()
+    worker._process.wait()
+    assert decode(pool, "good.jpg").content_hash == "hash"
+    pool.close()
+
+
+def test_process_that_cannot_be_started_is_one_sentence_and_hangs_nothing(monkeypatch):
+    pool = DecodePool(1, FAULTY)
+
+    def fails(*_, **__):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("batchage.isolation.subprocess.Popen", fails)
+    with pytest.raises(DecoderCrashError):
+        decode(pool, "exit.jpg")
+    for _ in range(3):
+        with pytest.raises(WorkerError, match="Cannot allocate memory"):
+            decode(pool, "good.jpg")
+    pool.close()
+    with pytest.raises(WorkerError):
+        DecodePool(2, FAULTY)
+
+
+def test_timeout_works_where_the_parent_ignores_alarms():
+    before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    try:
+        pool = DecodePool(1, FAULTY)
+        with pytest.raises(DecodeTimeoutError):
+            decode(pool, "hang.jpg", timeout=0.3)
+        pool.close()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are read from /proc")
 def test_workers_end_with_their_parent(tmp_path):
     code = (
         "import os, sys, time; from pathlib import Path; from batchage.isolation import DecodePool;"

@@ -1,5 +1,6 @@
 """The stages together: what fails costs its photo alone, memory is bounded, order is kept."""
 
+import signal
 import threading
 
 import numpy as np
@@ -220,6 +221,21 @@ def test_leaving_early_stops_threads_and_processes(run, model, tmp_path):
     pipeline.close()
     assert threading.active_count() <= before
     assert all(process.poll() is not None for process in workers)
+
+
+def test_leaving_while_the_last_photo_hangs_is_prompt(run, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline_module, "DecodePool", faulty_pool)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "hang.jpg").write_bytes(b"\xff\xd8\xff")
+    pipeline = Pipeline(ScanConfig(model=str(model), timeout=600))
+    timer = threading.Timer(
+        1.0, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)
+    )
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        list(pipeline.run(iter_images([tmp_path / "photos"])))
+    pipeline.close()
+    assert all(worker._process.poll() is not None for worker in pipeline._pool._workers)
 
 
 def test_batches_are_halved_where_memory_does_not_suffice(model):

@@ -1,6 +1,7 @@
 """Interrupted, continued, updated: the tables are those of an undisturbed scan."""
 
 import fcntl
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -24,7 +25,9 @@ ABOUT = {
     "version": "1",
     "model_id": "m@1",
     "detector_id": "d@1",
+    "precision": "float32",
     "settings": {"detect_size": 640},
+    "filter": {"recursive": True},
     "inputs": ["photos"],
 }
 SUFFIXES = [".parquet", ".csv", ".jsonl"]
@@ -213,8 +216,8 @@ def test_checksum_goes_by_content(photos, tmp_path):
     [
         {"model_id": "m@2"},
         {"detector_id": "other"},
+        {"precision": "bfloat16"},
         {"settings": {"detect_size": 1024}},
-        {"inputs": ["elsewhere"]},
     ],
 )
 def test_other_settings_are_refused_not_mixed(photos, tmp_path, change):
@@ -224,12 +227,178 @@ def test_other_settings_are_refused_not_mixed(photos, tmp_path, change):
         run_scan(photos, output, about={**ABOUT, **change})
     names, _ = run_scan(photos, output)
     assert len(names) == 7
-    if "inputs" in change:
+    with pytest.raises(UsageError, match=r"instead of .*--overwrite"):
         run_scan(photos, output, about={**ABOUT, **change}, update=True)
-    else:
-        with pytest.raises(UsageError, match=r"instead of .*--overwrite"):
-            run_scan(photos, output, about={**ABOUT, **change}, update=True)
     assert len(run_scan(photos, output, about={**ABOUT, **change}, overwrite=True)[0]) == 10
+
+
+def test_update_may_have_more_inputs_and_not_fewer(photos, tmp_path):
+    output = tmp_path / "r.parquet"
+    more = {**ABOUT, "inputs": ["photos", "others"]}
+    run_scan(photos, output, stop_after=3)
+    with pytest.raises(UsageError, match=r"inputs \['photos'\] instead of"):
+        run_scan(photos, output, about=more)
+    run_scan(photos, output)
+    assert run_scan(photos, output, about=more, update=True)[0] == []
+    before = rows(output)
+    with pytest.raises(UsageError, match="also had others"):
+        run_scan(photos, output, about=ABOUT, update=True)
+    assert rows(output) == before
+
+
+def test_update_that_meets_no_file_leaves_the_table(photos, tmp_path):
+    """As if the disk were not connected."""
+    output = tmp_path / "r.parquet"
+    run_scan(photos, output)
+    before = rows(output)
+    photos.rename(tmp_path / "away")
+    photos.mkdir()
+    with pytest.raises(UsageError, match="the disk is connected"):
+        run_scan(photos, output, update=True)
+    assert rows(output) == before
+    photos.rmdir()
+    (tmp_path / "away").rename(photos)
+    assert run_scan(photos, output, update=True)[0] == []
+    assert rows(output) == before
+
+
+def test_rows_below_a_folder_that_cannot_be_read_are_kept(photos, tmp_path, monkeypatch):
+    output = tmp_path / "r.parquet"
+    run_scan(photos, output)
+    before = rows(output)
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("photos/a"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        names, sink = run_scan(photos, output, update=True)
+    assert names == ["a"]
+    assert (sink.taken_over, sink.gone) == (10, 0)
+    images, faces = rows(output)
+    assert [row["image_path"] for row in images if row["status"] != "unreadable"] == [
+        row["image_path"] for row in before[0]
+    ]
+    assert faces == before[1]
+    run_scan(photos, output, update=True)
+    assert rows(output) == before
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_two_outputs_of_one_stem_are_strangers(photos, tmp_path, suffix):
+    run_scan(photos, tmp_path / f"r{suffix}")
+    for other in {*SUFFIXES} - {suffix}:
+        run_scan(photos, tmp_path / f"r{other}", about={**ABOUT, "model_id": "m@2"})
+    with pytest.raises(UsageError, match="m@1' instead of 'm@2"):
+        run_scan(photos, tmp_path / f"r{suffix}", about={**ABOUT, "model_id": "m@2"}, update=True)
+    assert run_scan(photos, tmp_path / f"r{suffix}", update=True)[0] == []
+
+
+def test_folder_of_parts_with_other_files_is_not_touched(photos, tmp_path):
+    folder = tmp_path / "r.parquet.parts"
+    (folder / "mine").mkdir(parents=True)
+    (folder / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match="files that no scan made"):
+        run_scan(photos, tmp_path / "r.parquet")
+    assert (folder / "thesis.txt").read_text() == "years of work"
+    assert (folder / "mine").is_dir()
+
+
+def test_unreadable_or_damaged_description_of_parts_deletes_nothing(photos, tmp_path, monkeypatch):
+    output = tmp_path / "r.parquet"
+    run_scan(photos, output, stop_after=4)
+    about = tmp_path / "r.parquet.parts" / "scan.json"
+    whole = about.read_bytes()
+    parts = {path.name for path in about.parent.glob("0*")}
+    assert len(parts) == 8
+    for damaged in (b"null", b"[]", b'"x"', b"{", b""):
+        about.write_bytes(damaged)
+        with pytest.raises(OutputError, match="damaged"):
+            run_scan(photos, output)
+    about.write_bytes(whole)
+
+    def fails(path):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="could not be read"):
+        patch.setattr("batchage.parts.read_object", fails)
+        run_scan(photos, output)
+    assert {path.name for path in about.parent.glob("0*")} == parts
+    assert len(run_scan(photos, output)[0]) == 6
+
+
+@pytest.mark.parametrize("text", ["null", "[]", '"x"', '{"settings": null}', "{", '{"inputs": 3}'])
+def test_damaged_description_of_a_finished_scan_is_explained(photos, tmp_path, text):
+    output = tmp_path / "r.parquet"
+    run_scan(photos, output)
+    output_paths(output).about.write_text(text)
+    with pytest.raises(UsageError, match="--overwrite"):
+        run_scan(photos, output, update=True)
+
+
+def test_output_behind_a_link_is_updated_in_its_place(photos, tmp_path):
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "r.parquet"
+    link.symlink_to("real/table.parquet")
+    config = ScanConfig(output=link)
+    sink = store.make_sink(config)
+    sink.open()
+    sink.begin(ABOUT)
+    list(sink.pending([]))
+    sink.finish()
+    sink.close()
+    assert link.is_symlink()
+    assert rows(link.resolve()) == ([], [])
+    sink = store.make_sink(ScanConfig(output=link, update=True))
+    sink.open()
+    sink.begin(ABOUT)
+    sink.close()
+
+
+def test_names_that_cannot_be_outputs_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="second table"):
+        FileSink(tmp_path / "r.images.parquet", ScanConfig())
+    (tmp_path / "r.images.csv").mkdir()
+    sink = FileSink(tmp_path / "r.csv", ScanConfig())
+    with pytest.raises(OutputError, match=r"r\.images\.csv.*it is a folder"):
+        sink.open()
+
+
+def test_one_path_gives_one_row_even_if_it_changes_while_listed(photos):
+    path = photos / "a" / "0.jpg"
+
+    def listed():
+        yield path
+        make_photo(path, "changed meanwhile", 1_700_000_000)
+        yield path
+
+    assert len(list(Sink().pending(iter_listed(listed())))) == 1
+
+
+def test_jsonl_that_another_program_rewrote_is_explained(photos, tmp_path):
+    output = tmp_path / "r.jsonl"
+    run_scan(photos, output)
+    images = output_paths(output).images
+    changed = [{**json.loads(line), "modified_at": 1e12} for line in images.open()]
+    images.write_text("".join(json.dumps(row) + "\n" for row in changed))
+    with pytest.raises(UsageError, match=r"modified_at is .*--overwrite"):
+        run_scan(photos, output, update=True)
+
+
+def test_scattered_changes_do_not_swell_the_tables(tmp_path):
+    """Each slice of a table carries the dictionaries of all of it."""
+    folder, output = tmp_path / "photos", tmp_path / "r.parquet"
+    for number in range(600):
+        make_photo(folder / f"{number:04}.jpg", f"content {number}")
+    run_scan(folder, output, save_every=1e9)
+    size = output.stat().st_size
+    for number in range(0, 600, 3):
+        make_photo(folder / f"{number:04}.jpg", f"content {number}", 1_700_000_000)
+    run_scan(folder, output, save_every=1e9, update=True)
+    assert output.stat().st_size < 1.3 * size
 
 
 def test_a_new_version_alone_does_not_end_a_scan(photos, tmp_path):
@@ -302,8 +471,18 @@ def test_table_that_was_edited_is_not_updated(photos, tmp_path):
     with pytest.raises(UsageError, match=r"order any more.*--overwrite"):
         run_scan(photos, output, update=True)
     output_paths(output).about.unlink()
-    with pytest.raises(UsageError, match=r"r\.scan\.json.*--overwrite"):
+    with pytest.raises(UsageError, match=r"r\.csv\.scan\.json.*--overwrite"):
         run_scan(photos, output, update=True)
+
+
+def test_file_that_comes_while_a_scan_rests_is_scanned_too(photos, tmp_path):
+    output = tmp_path / "r.parquet"
+    run_scan(photos, output, stop_after=5)
+    make_photo(photos / "a" / "00.jpg", "new")
+    run_scan(photos, output)
+    names = [row["image_path"] for row in rows(output)[0]]
+    assert names[:6] == [*(f"a/{number}.jpg" for number in range(0, 10, 2)), "a/00.jpg"]
+    assert sorted(names) == sorted(row["image_path"] for row in fresh_rows(photos, output)[0])
 
 
 def test_files_listed_twice_are_scanned_once(photos):

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
 
+from batchage.errors import UsageError
 from batchage.write.base import TableWriter, check_suffix, table_format
 from batchage.write.csv import unescape_cell
 from batchage.write.files import as_output_error, put_into_place, write_json
@@ -27,7 +28,7 @@ class OutputPaths:
 
     Attributes:
         faces: The faces table.
-        images: The images table; it is put into place last: where it is, the scan was finished.
+        images: The images table; it is put into place last.
         about: JSON of what the scan was made with.
     """
 
@@ -40,14 +41,16 @@ class OutputPaths:
 
 
 def output_paths(output: Path) -> OutputPaths:
-    """`results.parquet` → itself, `results.images.parquet` and `results.scan.json`.
+    """`results.parquet` → itself, `results.images.parquet` and `results.parquet.scan.json`.
 
     Raises:
-        UsageError: The suffix is unknown.
+        UsageError: The suffix is unknown, or the name is that of an images table.
     """
     check_suffix(output)
+    if output.stem.endswith(".images"):
+        raise UsageError(f"{output}: .images is for the second table; choose another name")
     images = output.with_name(f"{output.stem}.images{output.suffix}")
-    return OutputPaths(output, images, output.with_name(f"{output.stem}.scan.json"))
+    return OutputPaths(output, images, output.with_name(f"{output.name}.scan.json"))
 
 
 def read_table(path: Path) -> pa.Table:
@@ -80,19 +83,25 @@ class _Table:
     ) -> None:
         self.path, self.partial = path, folder / f"{path.name}.partial"
         self._waiting: list[pa.Table] = []
+        self._schema = schema
+        plain = [
+            f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in schema
+        ]
+        self._plain = pa.schema(plain)
         with as_output_error(path):
             self._stream: BinaryIO = self.partial.open("wb")
         self._writer: TableWriter = table_format(path).open_writer(self._stream, schema, metadata)
 
     def write(self, rows: pa.Table) -> None:
-        self._waiting.append(rows)
+        # Without its dictionaries: each slice of a table would bring along the whole one.
+        self._waiting.append(rows.cast(self._plain))
         if sum(table.num_rows for table in self._waiting) >= ROWS_PER_BATCH:
             self._flush()
 
     def _flush(self) -> None:
         if not self._waiting:
             return
-        table = pa.concat_tables(self._waiting).unify_dictionaries().combine_chunks()
+        table = pa.concat_tables(self._waiting).combine_chunks().cast(self._schema)
         self._waiting = []
         with as_output_error(self.path):
             for batch in table.to_batches():

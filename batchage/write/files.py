@@ -15,8 +15,15 @@ REMEDY = "free space and give the same command again, it goes on where it stoppe
 
 
 @contextlib.contextmanager
-def as_output_error(place: Path | str, remedy: str = REMEDY) -> Iterator[None]:
+def as_output_error(
+    place: Path | str, remedy: str = REMEDY, done: str = "written"
+) -> Iterator[None]:
     """Turn an operating system's error into one sentence.
+
+    Args:
+        place: What is at stake.
+        remedy: What to do.
+        done: What could not be done to it.
 
     Raises:
         OutputError: An `OSError` came from inside.
@@ -25,7 +32,7 @@ def as_output_error(place: Path | str, remedy: str = REMEDY) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OutputError(f"{place}: could not be written ({reason}); {remedy}") from None
+        raise OutputError(f"{place}: could not be {done} ({reason}); {remedy}") from None
 
 
 def sync_folder(folder: Path) -> None:
@@ -60,3 +67,19 @@ def write_json(path: Path, value: Any) -> None:
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     put_into_place(partial, path)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        OSError: It can't be read.
+        ValueError: It holds something else.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")
+    return value

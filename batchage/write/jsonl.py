@@ -67,6 +67,8 @@ class JsonLinesFormat:
                 if value is None and not field.nullable:
                     row[field.name] = math.nan
                 elif value is not None and pa.types.is_timestamp(field.type):
+                    if not isinstance(value, str):
+                        raise ValueError(f"{field.name} is {value!r}, no time in ISO 8601")
                     row[field.name] = datetime.fromisoformat(value)
         return pa.Table.from_pylist(rows, schema=schema)
 
