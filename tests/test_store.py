@@ -382,7 +382,9 @@ def test_jsonl_that_another_program_rewrote_is_explained(photos, tmp_path):
     output = tmp_path / "r.jsonl"
     run_scan(photos, output)
     images = output_paths(output).images
-    changed = [{**json.loads(line), "modified_at": 1e12} for line in images.open()]
+    changed = [
+        {**json.loads(line), "modified_at": 1e12} for line in images.read_text().splitlines()
+    ]
     images.write_text("".join(json.dumps(row) + "\n" for row in changed))
     with pytest.raises(UsageError, match=r"modified_at is .*--overwrite"):
         run_scan(photos, output, update=True)
