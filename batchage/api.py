@@ -14,7 +14,8 @@ import pyarrow as pa
 from batchage.config import ScanConfig
 from batchage.pipeline import Pipeline
 from batchage.profile import Profile
-from batchage.store import Sink, make_sink
+from batchage.sink import Sink
+from batchage.store import make_sink
 from batchage.types import ImageRecord, ImageRef
 from batchage.version import __version__
 from batchage.walk import display_name, iter_images

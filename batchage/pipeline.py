@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from batchage.align import align
+from batchage.budget import ByteBudget
 from batchage.bundle import load_bundle
 from batchage.config import DECODED_BYTES, ScanConfig
 from batchage.detect import create_detector
@@ -23,7 +24,7 @@ from batchage.errors import (
     DecodeTimeoutError,
     TooLargeError,
 )
-from batchage.isolation import ByteBudget, DecodePool
+from batchage.isolation import DecodePool
 from batchage.predict.hardware import choose_compute
 from batchage.predict.network import KIND
 from batchage.predict.predictor import Predictor

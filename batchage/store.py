@@ -1,18 +1,14 @@
-"""Where a scan's records go: what is done already, what is still to do, and the finished tables."""
+"""Files as a scan's sink: what is done already, what is still to do, and the finished tables."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import struct
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,135 +18,14 @@ from batchage.config import ScanConfig
 from batchage.decode import content_hash
 from batchage.errors import OutputError, UsageError
 from batchage.parts import Parts, read_rows
-from batchage.summary import Tally
+from batchage.sink import MISSING, PATH_BYTES, SIGNATURE, Sink, StreamSink, row_keys
 from batchage.types import ERROR_STATUSES, ImageRecord, ImageRef
 from batchage.write import Rows, TablesWriter, output_paths
-from batchage.write.base import TableWriter, table_format
 from batchage.write.files import as_output_error, read_object
-from batchage.write.schema import FACES, faces_batch, images_batch, modified_at
 
 PART_PHOTOS = 1000
-STREAM_NAME = "standard output"
-STREAM_REMEDY = "keep the reading end open, or write to a file"
 IN_PARTS, IN_BASE = 0, 1
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SIGNATURE = struct.Struct("<qq")
-_MISSING = -1
-_PATH_BYTES = 16
 _NOT_COMPARED = ("version", "mode", "settings")
-
-
-def _path_key(root: str, relative: str) -> bytes:
-    name = f"{root}\0{relative}".encode(errors="surrogatepass")
-    return hashlib.blake2b(name, digest_size=_PATH_BYTES).digest()
-
-
-def _signature(size: int | None, microseconds: int | None) -> bytes:
-    return _SIGNATURE.pack(
-        _MISSING if size is None else size, _MISSING if microseconds is None else microseconds
-    )
-
-
-def _ref_key(ref: ImageRef) -> bytes:
-    """Path, size and modification time of a file, in few bytes."""
-    moment = modified_at(ref.mtime)
-    microseconds = None if moment is None else (moment - _EPOCH) // timedelta(microseconds=1)
-    return _path_key(ref.root, ref.relative) + _signature(ref.size, microseconds)
-
-
-def _row_keys(images: pa.Table) -> list[bytes]:
-    """The same of rows."""
-    columns = (
-        images["root"].to_pylist(),
-        images["image_path"].to_pylist(),
-        images["file_size"].to_pylist(),
-        images["modified_at"].cast(pa.int64()).to_pylist(),
-    )
-    return [
-        _path_key(root, name) + _signature(size, moment)
-        for root, name, size, moment in zip(*columns, strict=True)
-    ]
-
-
-class Sink:
-    """Takes a scan's records; this one keeps none.
-
-    The order of calls is `open`, `begin`, `pending`, any number of `write`, `finish`; at the end
-    `close`, whatever happened.
-
-    Attributes:
-        tally: Counts of all that the tables hold.
-        taken_over: Files that need no scan, so far.
-        gone: Files of the earlier output that the walk has not met; right at its end.
-        is_continued: Whether an interrupted scan goes on.
-    """
-
-    def __init__(self) -> None:
-        """Nothing is opened yet."""
-        self.tally = Tally()
-        self.taken_over = 0
-        self.gone = 0
-        self.is_continued = False
-        self._seen: set[bytes] = set()
-
-    def open(self) -> None:
-        """Reserve the output, before networks are loaded."""
-
-    def begin(self, about: dict[str, Any]) -> None:
-        """Start, with what the scan is made with."""
-
-    def pending(self, refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
-        """The files that are to be scanned; each once."""
-        for ref in refs:
-            key = _ref_key(ref)
-            path = key[:_PATH_BYTES]
-            if path not in self._seen:
-                self._seen.add(path)
-                if not self._takes_over(ref, key):
-                    yield ref
-
-    def _takes_over(self, ref: ImageRef, key: bytes) -> bool:
-        return False
-
-    def write(self, record: ImageRecord) -> None:
-        """Take one file's record."""
-
-    def finish(self) -> None:
-        """All has been written: put the tables into place."""
-
-    def close(self) -> None:
-        """Keep what there is and let go of the output."""
-
-    def can_go_on(self) -> bool:
-        """Whether the same scan would go on from what was saved."""
-        return False
-
-
-class StreamSink(Sink):
-    """Writes the faces table as CSV to a stream, in small batches."""
-
-    def __init__(self, stream: BinaryIO | None = None) -> None:
-        """Write to `stream`, which stays open; standard output where it is missing."""
-        super().__init__()
-        self._stream = stream or sys.stdout.buffer
-        self._writer: TableWriter | None = None
-        self._model_id = ""
-
-    def begin(self, about: dict[str, Any]) -> None:
-        """Write the header."""
-        self._model_id = about["model_id"]
-        with as_output_error(STREAM_NAME, STREAM_REMEDY):
-            csv_format = table_format(Path("faces.csv"))
-            self._writer = csv_format.open_writer(self._stream, FACES, {})
-
-    def write(self, record: ImageRecord) -> None:
-        """Write the faces of one file."""
-        assert self._writer
-        faces = faces_batch([record], self._model_id)
-        self.tally.add(images_batch([record]), faces)
-        with as_output_error(STREAM_NAME, STREAM_REMEDY):
-            self._writer.write(faces)
-            self._stream.flush()
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +155,7 @@ class FileSink(Sink):
             self._parts.begin({**about, "mode": mode})
         self._saved_at = time.monotonic()
         for rows in self._parts:
-            self._stale.update(_row_keys(rows.images))
+            self._stale.update(row_keys(rows.images))
 
     def _read_about(self) -> dict[str, Any]:
         """What the finished scan was made with, as far as an update must be made with the same."""
@@ -322,15 +197,15 @@ class FileSink(Sink):
     def _learn_base(self, rows: Rows) -> None:
         self._base = rows
         columns = (rows.images["status"].to_pylist(), rows.images["content_hash"].to_pylist())
-        for key, status, content in zip(_row_keys(rows.images), *columns, strict=True):
+        for key, status, content in zip(row_keys(rows.images), *columns, strict=True):
             # What failed is tried again.
-            known = _Known(b"" if status in ERROR_STATUSES else key[_PATH_BYTES:], content)
-            self._known[key[:_PATH_BYTES]] = known
+            known = _Known(b"" if status in ERROR_STATUSES else key[PATH_BYTES:], content)
+            self._known[key[:PATH_BYTES]] = known
         self.gone = len(self._known)
 
     def _takes_over(self, ref: ImageRef, key: bytes) -> bool:
         self._n_met += 1
-        path, signature = key[:_PATH_BYTES], key[_PATH_BYTES:]
+        path, signature = key[:PATH_BYTES], key[PATH_BYTES:]
         known = self._known.get(path)
         self.gone -= known is not None
         if key in self._stale:
@@ -364,8 +239,8 @@ class FileSink(Sink):
         is_below = pc.and_(
             pc.equal(images["root"], folder.root), pc.starts_with(images["image_path"], prefix)
         )
-        for key in _row_keys(images.filter(is_below)):
-            path = key[:_PATH_BYTES]
+        for key in row_keys(images.filter(is_below)):
+            path = key[:PATH_BYTES]
             if path not in self._seen:
                 self._seen.add(path)
                 self._from_base.add(key)
@@ -417,7 +292,7 @@ class FileSink(Sink):
     def _live_parts(self) -> Iterator[Rows]:
         """Rows of the parts, less those of files that are gone or have changed since."""
         for rows in self._parts:
-            for start, stop in _runs(key not in self._stale for key in _row_keys(rows.images)):
+            for start, stop in _runs(key not in self._stale for key in row_keys(rows.images)):
                 yield _slice(rows, start, stop)
 
     def _live_base(self) -> Iterator[Rows]:
@@ -425,7 +300,7 @@ class FileSink(Sink):
         rows = self._base
         if rows is None:
             return
-        keys = [self._touched.get(key, key) for key in _row_keys(rows.images)]
+        keys = [self._touched.get(key, key) for key in row_keys(rows.images)]
         for start, stop in _runs(key in self._from_base for key in keys):
             yield self._with_times(_slice(rows, start, stop), keys[start:stop])
 
@@ -433,9 +308,9 @@ class FileSink(Sink):
         """The rows with modification times that a changed one without changed content has now."""
         if not self._touched:
             return rows
-        times = [_SIGNATURE.unpack(key[_PATH_BYTES:])[1] for key in keys]
+        times = [SIGNATURE.unpack(key[PATH_BYTES:])[1] for key in keys]
         field = rows.images.schema.field("modified_at")
-        mask = np.array(times) == _MISSING
+        mask = np.array(times) == MISSING
         column = pa.array(times, pa.int64(), mask=mask).cast(field.type)
         index = rows.images.schema.get_field_index("modified_at")
         return Rows(rows.images.set_column(index, field, column), rows.faces)

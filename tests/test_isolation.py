@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchage.budget import ByteBudget
 from batchage.errors import (
     DecodeError,
     DecoderCrashError,
@@ -20,7 +21,7 @@ from batchage.errors import (
     TooLargeError,
     WorkerError,
 )
-from batchage.isolation import ByteBudget, DecodePool
+from batchage.isolation import DecodePool
 
 ROOT = Path(__file__).resolve().parent.parent
 FAULTY = "tests.faulty:decode"

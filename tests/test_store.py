@@ -16,7 +16,8 @@ from batchage.config import ScanConfig
 from batchage.decode import content_hash
 from batchage.errors import OutputError, UsageError
 from batchage.parts import Parts
-from batchage.store import FileSink, Sink
+from batchage.sink import Sink
+from batchage.store import FileSink
 from batchage.types import ImageRecord, Status
 from batchage.walk import iter_images, iter_listed
 from batchage.write import output_paths, read_table
@@ -529,7 +530,8 @@ steps = st.lists(
 def test_whatever_happens_the_end_is_a_fresh_scans(actions, suffix):
     with tempfile.TemporaryDirectory() as place:
         folder, output = Path(place) / "photos", Path(place) / f"r{suffix}"
-        folder.mkdir()
+        # An update that meets no file at all is refused: there is always one.
+        make_photo(folder / "always.jpg", "x")
         for time, (action, name, number) in enumerate(actions):
             if action == "write":
                 make_photo(folder / name, str(number), mtime=1_600_000_000 + time)

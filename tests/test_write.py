@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from batchage import write
 from batchage.config import ScanConfig
 from batchage.errors import OutputError, UsageError
-from batchage.store import FileSink, StreamSink
+from batchage.sink import StreamSink
+from batchage.store import FileSink
 from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
 from batchage.write import output_paths, read_table, unescape_cell
 from batchage.write.csv import RISKY, escape_cell
