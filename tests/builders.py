@@ -3,8 +3,10 @@
 from dataclasses import asdict
 
 from batchage.bundle import network_weights, save_bundle
+from batchage.config import ScanConfig
 from batchage.predict.network import KIND, Architecture, build_network
 from batchage.predict.predictor import Calibration
+from batchage.store import FileSink
 
 TINY = Architecture(shared_units=8, age_units=8, gender_units=8)
 
@@ -19,3 +21,17 @@ def make_bundle(folder, **changes):
         **changes,
     }
     return save_bundle(folder, KIND, network_weights(build_network(TINY), "float16"), spec)
+
+
+def write_tables(output, records):
+    """Both tables, of records that no scan made."""
+    sink = FileSink(output, ScanConfig(overwrite=True))
+    try:
+        sink.open()
+        sink.begin({"version": "1", "model_id": "model@1", "settings": {}, "inputs": []})
+        assert len(list(sink.pending(record.ref for record in records))) == len(records)
+        for record in records:
+            sink.write(record)
+        sink.finish()
+    finally:
+        sink.close()

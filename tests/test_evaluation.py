@@ -25,7 +25,7 @@ from batchage.evaluation.metrics import (
 )
 from batchage.evaluation.report import markdown_table, sections
 from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
-from batchage.write import ResultWriter
+from tests.builders import write_tables
 
 
 def make_outcome(age_min, age, age_max=None, **changes):
@@ -63,9 +63,7 @@ def make_record(name, ages, root="/photos", width=300):
 
 
 def make_table(path, records):
-    with ResultWriter(path, {"version": "1"}, "model@1") as writer:
-        for record in records:
-            writer.write(record)
+    write_tables(path, records)
     return path
 
 

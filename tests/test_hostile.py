@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from hostile import make_corpus
 
 from batchage.write import output_paths, read_table
+from tests.hostile import make_corpus
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
-from builders import make_bundle
 from PIL import Image
 
 from batchage import pipeline as pipeline_module
@@ -19,6 +18,7 @@ from batchage.predict.network import KIND
 from batchage.predict.predictor import Predictor
 from batchage.types import Detections
 from batchage.walk import iter_images
+from tests.builders import make_bundle
 
 FACE = np.array([[10, 10], [22, 10], [16, 16], [11, 22], [21, 22]], np.float32)
 PLAIN, DETECT_FAILS, ALIGN_FAILS, NO_FACE = 50, 100, 150, 250

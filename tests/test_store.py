@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_write import make_face
 
 from batchage import store
 from batchage.config import ScanConfig
@@ -21,6 +20,7 @@ from batchage.store import FileSink
 from batchage.types import ImageRecord, Status
 from batchage.walk import iter_images, iter_listed
 from batchage.write import output_paths, read_table
+from tests.test_write import make_face
 
 ABOUT = {
     "version": "1",

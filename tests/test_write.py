@@ -14,14 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchage import write
-from batchage.config import ScanConfig
 from batchage.errors import OutputError, UsageError
 from batchage.sink import StreamSink
-from batchage.store import FileSink
 from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
 from batchage.write import output_paths, read_table, unescape_cell
 from batchage.write.csv import RISKY, escape_cell
 from batchage.write.schema import FACES, IMAGES, faces_batch, images_batch
+from tests.builders import write_tables
 
 ROOT = Path(__file__).resolve().parent.parent
 SUFFIXES = [".parquet", ".csv", ".jsonl"]
@@ -70,25 +69,12 @@ def make_bad_record(name="bad.jpg"):
     )
 
 
-def write_all(output, records):
-    sink = FileSink(output, ScanConfig(overwrite=True))
-    try:
-        sink.open()
-        sink.begin({"version": "1", "model_id": "model@1", "settings": {}, "inputs": []})
-        assert len(list(sink.pending(record.ref for record in records))) == len(records)
-        for record in records:
-            sink.write(record)
-        sink.finish()
-    finally:
-        sink.close()
-
-
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_what_is_written_is_read_back(tmp_path, suffix, monkeypatch):
     records = [make_record(name) for name in NAMES] + [make_bad_record()]
     output = tmp_path / "new folder" / f"results{suffix}"
     monkeypatch.setattr(write, "ROWS_PER_BATCH", 3)
-    write_all(output, records)
+    write_tables(output, records)
     paths = output_paths(output)
     faces, images = read_table(paths.faces), read_table(paths.images)
     assert faces.schema.equals(FACES)
@@ -103,14 +89,14 @@ def test_what_is_written_is_read_back(tmp_path, suffix, monkeypatch):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_no_rows_still_give_readable_tables(tmp_path, suffix):
     output = tmp_path / f"results{suffix}"
-    write_all(output, [])
+    write_tables(output, [])
     assert read_table(output).num_rows == 0
     assert read_table(output_paths(output).images).num_rows == 0
 
 
 def test_values_and_types_are_those_of_the_record(tmp_path):
     output = tmp_path / "r.parquet"
-    write_all(output, [make_record(n_faces=1), make_bad_record()])
+    write_tables(output, [make_record(n_faces=1), make_bad_record()])
     (face,) = read_table(output).to_pylist()
     assert face["age_years"] == pytest.approx(34.56)
     assert face["gender"] == "male"
@@ -125,14 +111,14 @@ def test_values_and_types_are_those_of_the_record(tmp_path):
 
 
 def test_metadata_go_to_the_parquet_footer(tmp_path):
-    write_all(tmp_path / "r.parquet", [make_record()])
+    write_tables(tmp_path / "r.parquet", [make_record()])
     for name in ("r.parquet", "r.images.parquet"):
         assert pq.read_schema(tmp_path / name).metadata[b"batchage.version"] == b"1"
 
 
 def test_csv_floats_are_short_and_formulas_harmless(tmp_path):
     output = tmp_path / "r.csv"
-    write_all(output, [make_record("=1+1.jpg", n_faces=1)])
+    write_tables(output, [make_record("=1+1.jpg", n_faces=1)])
     text = output.read_text()
     assert "'=1+1.jpg" in text
     assert "34.56," in text
@@ -151,7 +137,7 @@ def test_any_name_and_error_survive(tmp_path_factory, text, suffix):
     output = tmp_path_factory.mktemp("any") / f"r{suffix}"
     record = make_bad_record(text)
     record.error = text or None
-    write_all(output, [record])
+    write_tables(output, [record])
     (row,) = read_table(output_paths(output).images).to_pylist()
     assert row["image_path"] == text
     assert row["error"] == (text or None)
@@ -159,7 +145,7 @@ def test_any_name_and_error_survive(tmp_path_factory, text, suffix):
 
 def test_jsonl_never_holds_nan(tmp_path):
     face = make_face(prediction=Prediction(30.0, float("nan"), float("nan"), 0.5))
-    write_all(tmp_path / "r.jsonl", [make_record(faces=[face])])
+    write_tables(tmp_path / "r.jsonl", [make_record(faces=[face])])
     row = json.loads((tmp_path / "r.jsonl").read_text())
     assert row["age_low"] is None
 
@@ -168,21 +154,21 @@ def test_full_disk_is_one_sentence_and_an_earlier_output_stays(tmp_path, monkeyp
     def full(_):
         raise OSError(28, "No space left on device")
 
-    write_all(tmp_path / "r.parquet", [make_record("first.jpg")])
+    write_tables(tmp_path / "r.parquet", [make_record("first.jpg")])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     monkeypatch.setattr("batchage.write.files.os.fsync", full)
     with pytest.raises(OutputError, match=r"r\.parquet.*: could not be written \(No space left"):
-        write_all(tmp_path / "r.parquet", [make_record()])
+        write_tables(tmp_path / "r.parquet", [make_record()])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_output_that_is_a_folder_or_lies_in_a_file_is_refused(tmp_path):
     (tmp_path / "r.csv").mkdir()
     with pytest.raises(OutputError, match="it is a folder"):
-        write_all(tmp_path / "r.csv", [])
+        write_tables(tmp_path / "r.csv", [])
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="choose another place"):
-        write_all(tmp_path / "file" / "r.csv", [])
+        write_tables(tmp_path / "file" / "r.csv", [])
 
 
 def test_unknown_suffix_names_the_known_ones():
@@ -212,7 +198,7 @@ def test_every_column_is_documented():
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_tables_are_read_by_column_name(tmp_path, suffix):
     path = tmp_path / f"r{suffix}"
-    write_all(path, [make_record(n_faces=1)])
+    write_tables(path, [make_record(n_faces=1)])
     table = read_table(path)
     if suffix == ".parquet":
         names = [*reversed(table.column_names)]
