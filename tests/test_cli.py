@@ -81,9 +81,8 @@ def test_scan_finds_the_people_it_should(scanned):
     hopper = faces[faces.image_path.str.contains("portraits/hopper")]
     assert len(collins) == len(hopper) == 3
     # Eileen Collins was about 40 in her portrait, Grace Hopper 77. Hopper's gender is left out:
-    # the shipped bundle misreads it on most of her pictures, and Collins's where it is mirrored.
-    upright = collins[~collins.image_path.str.contains("mirrored")]
-    assert (upright.gender == "female").all()
+    # the shipped bundle misreads it on her mirrored picture.
+    assert (collins.gender == "female").all()
     assert collins.age_years.between(20, 55).all()
     assert hopper.age_years.between(60, 95).all()
     assert faces.image_path.str.contains("groups/contact-sheet").sum() == 11
