@@ -19,7 +19,7 @@ from batchage.store import make_sink
 from batchage.types import ImageRecord, ImageRef
 from batchage.version import __version__
 from batchage.walk import display_name, iter_images
-from batchage.write import output_paths, read_table
+from batchage.write import read_table
 from batchage.write.schema import faces_batch, images_batch
 
 if TYPE_CHECKING:
@@ -170,14 +170,12 @@ def scan(*inputs: PathLike, config: ScanConfig | None = None, **settings: Any) -
     for name in PATH_SETTINGS & settings.keys():
         settings[name] = None if settings[name] is None else Path(settings[name])
     chosen = replace(config or ScanConfig(), **settings)
-    output = chosen.output if str(chosen.output) != "-" else None
     kept = []
     with Scan(iter_images(inputs, chosen.filter), chosen, absolute_inputs(inputs)) as running:
         for record in running:
-            if output is None:
+            if running.sink.paths is None:
                 kept.append(record)
-    if output is not None:
-        paths = output_paths(output)
+    if paths := running.sink.paths:
         return ScanResult(read_table(paths.faces), read_table(paths.images), running.model_id)
     return ScanResult(
         pa.Table.from_batches([faces_batch(kept, running.model_id)]),

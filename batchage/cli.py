@@ -293,14 +293,12 @@ def _run(
     from rich.console import Console
 
     from batchage.summary import show
-    from batchage.write import output_paths
 
     tally = scan.sink.tally
     if not tally.files:
         log.warning("no photos were found; the table is empty")
     places: dict[str, Path] = {}
-    if config.output and str(config.output) != "-":
-        paths = output_paths(config.output)
+    if paths := scan.sink.paths:
         places = {"faces table": paths.faces, "images table": paths.images}
     if config.thumbnails:
         places["thumbnails"] = config.thumbnails

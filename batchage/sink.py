@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from batchage.summary import Tally
 from batchage.types import ImageRecord, ImageRef
+from batchage.write import OutputPaths
 from batchage.write.base import TableWriter, table_format
 from batchage.write.files import as_output_error
 from batchage.write.schema import FACES, faces_batch, images_batch, modified_at
@@ -65,6 +66,7 @@ class Sink:
     `close`, whatever happened.
 
     Attributes:
+        paths: Where the tables go; None where no files are written.
         tally: Counts of all that the tables hold.
         taken_over: Files that need no scan, so far.
         gone: Files of the earlier output that the walk has not met; right at its end.
@@ -73,6 +75,7 @@ class Sink:
 
     def __init__(self) -> None:
         """Nothing is opened yet."""
+        self.paths: OutputPaths | None = None
         self.tally = Tally()
         self.taken_over = 0
         self.gone = 0

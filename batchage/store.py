@@ -90,7 +90,7 @@ class FileSink(Sink):
         """
         super().__init__()
         self._config = config
-        self._paths = output_paths(output)
+        self.paths = self._paths = output_paths(output)
         self._parts = Parts(output)
         self._about: dict[str, Any] = {}
         self._sources = bytearray()

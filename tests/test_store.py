@@ -353,6 +353,7 @@ def test_output_behind_a_link_is_updated_in_its_place(photos, tmp_path):
     sink.close()
     assert link.is_symlink()
     assert rows(link.resolve()) == ([], [])
+    assert sink.paths == output_paths(link.resolve())
     sink = store.make_sink(ScanConfig(output=link, update=True))
     sink.open()
     sink.begin(ABOUT)
