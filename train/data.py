@@ -89,6 +89,19 @@ def degrade(crop: ImageArray, how: Augmentation, rng: np.random.Generator) -> Im
     return crop
 
 
+def read_pixels(path: Path) -> ImageArray:
+    """A labelled picture, RGB uint8 `(h, w, 3)`.
+
+    Raises:
+        UsageError: It can't be decoded.
+    """
+    try:
+        return decode(path).pixels
+    except DecodeError as error:
+        message = f"{path}: {error}; mend or remove it and run train.prepare again"
+        raise UsageError(message) from None
+
+
 def read_manifests(paths: list[Path], split: str) -> pa.Table:
     """The rows of one split, of several manifests one after the other.
 
@@ -198,13 +211,11 @@ class Faces(keras.utils.PyDataset):  # type: ignore[misc]
 
     def _picture(self, index: int, rng: np.random.Generator) -> ImageArray:
         try:
-            image = decode(Path(self.paths[index])).pixels
-        except DecodeError as error:
+            image = read_pixels(Path(self.paths[index]))
+        except UsageError as error:
             # TensorFlow turns it into an error of its own that says nothing of the picture.
-            self.failure = UsageError(
-                f"{self.paths[index]}: {error}; mend or remove it and run train.prepare again"
-            )
-            raise self.failure from None
+            self.failure = error
+            raise
         similarity = estimate_similarity(self.landmarks[index], self.size)
         if not self.augmentation:
             return warp(image, similarity, self.size)

@@ -31,9 +31,8 @@ from tqdm import tqdm
 from batchage.align import align, whole_picture
 from batchage.bundle import Bundle, load_bundle
 from batchage.config import DEFAULT_DETECTOR, DetectorSettings
-from batchage.decode import decode
 from batchage.detect import Detector, create_detector
-from batchage.errors import DecodeError, UsageError
+from batchage.errors import UsageError
 from batchage.evaluation.join import central_face, outcome_of
 from batchage.evaluation.labels import Label
 from batchage.evaluation.metrics import QUALITIES, Metrics, Outcome, all_metrics, group_metrics
@@ -46,7 +45,7 @@ from batchage.types import Detections, FaceCrop, FaceRecord, ImageArray, Predict
 from batchage.write.schema import face_values
 from train.card import model_card
 from train.command import explain_errors
-from train.data import read_manifests
+from train.data import read_manifests, read_pixels
 
 BATCH = 32
 PLOTS = "plots"
@@ -84,13 +83,6 @@ def labels_of(rows: pa.Table) -> list[Label]:
     return [Label(Path(row["path"]), *(row[k] for k in names[1:])) for row in rows.to_pylist()]
 
 
-def _pixels(path: Path) -> ImageArray:
-    try:
-        return decode(path).pixels
-    except DecodeError as error:
-        raise UsageError(f"{path}: {error}; run train.prepare again without it") from None
-
-
 class Evaluator:
     """A bundle and the default detector, ready for pictures."""
 
@@ -105,7 +97,7 @@ class Evaluator:
         faces: list[dict[str, Any]] = []
         for start in tqdm(range(0, len(labels), BATCH), unit=" batches", file=sys.stderr):
             batch = labels[start : start + BATCH]
-            faces += self._faces([change(_pixels(label.path)) for label in batch])
+            faces += self._faces([change(read_pixels(label.path)) for label in batch])
         undetected = sum(face["detection_score"] is None for face in faces)
         return TestRun(outcome_of(labels, faces), undetected)
 
