@@ -23,6 +23,9 @@ from batchage.types import FloatArray, ImageArray
 UNKNOWN_GENDER = -1.0
 AGE_STRETCH = 5
 """Years that count as one age where rare ages are drawn more often."""
+BLUR = (0.004, 0.02)
+"""Standard deviations of the blur, as shares of the crop's side."""
+JPEG_QUALITY = (20, 70)
 MANIFEST_COLUMNS = ["path", "age_min", "age_max", "gender", "group", "landmarks", "split"]
 
 
@@ -38,7 +41,10 @@ class Augmentation:
         brightness: Largest change, as a share of 255.
         contrast: Largest relative change.
         grey: Share without colour.
-        low_resolution: Share shrunk, to a third at least, and enlarged again.
+        low_resolution: Share shrunk and enlarged again.
+        smallest: Least share of the crop's side that it is shrunk to.
+        blur: Share blurred, as by a lens out of focus.
+        jpeg: Share compressed once more, at a low quality.
         erase: Share with a rectangle of noise.
     """
 
@@ -50,6 +56,9 @@ class Augmentation:
     contrast: float = 0.25
     grey: float = 0.1
     low_resolution: float = 0.15
+    smallest: float = 0.33
+    blur: float = 0.0
+    jpeg: float = 0.0
     erase: float = 0.2
 
 
@@ -71,10 +80,13 @@ def jitter(
 
 
 def degrade(crop: ImageArray, how: Augmentation, rng: np.random.Generator) -> ImageArray:
-    """The crop with random brightness, contrast, grey, low resolution and erasing."""
+    """The crop, RGB uint8 `(S, S, 3)`, with those random changes that leave its outline alone."""
     size = crop.shape[0]
+    if rng.random() < how.blur:
+        sigma = size * rng.uniform(*BLUR)
+        crop = cv2.GaussianBlur(crop, (0, 0), sigma)
     if rng.random() < how.low_resolution:
-        small = int(size * rng.uniform(1 / 3, 0.9))
+        small = max(1, int(size * rng.uniform(how.smallest, 0.9)))
         crop = cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA)
         crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_LINEAR)
     if rng.random() < how.grey:
@@ -82,6 +94,10 @@ def degrade(crop: ImageArray, how: Augmentation, rng: np.random.Generator) -> Im
     gain = 1 + rng.uniform(-how.contrast, how.contrast)
     offset = 128 * (1 - gain) + 255 * rng.uniform(-how.brightness, how.brightness)
     crop = np.clip(crop * np.float32(gain) + np.float32(offset), 0, 255).astype(np.uint8)
+    if rng.random() < how.jpeg:
+        quality = int(rng.integers(*JPEG_QUALITY))
+        file = cv2.imencode(".jpg", crop[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        crop = cv2.imdecode(file, cv2.IMREAD_COLOR_RGB)
     if rng.random() < how.erase:
         height, width = (rng.uniform(0.1, 0.4, 2) * size).astype(int)
         y, x = rng.integers(0, size - height + 1), rng.integers(0, size - width + 1)
