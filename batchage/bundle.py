@@ -158,21 +158,46 @@ def write_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
             file.create_dataset(name, data=array)
 
 
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    """What `write_weights` wrote, as float32.
+
+    Raises:
+        BundleError: The file can't be read.
+    """
+    weights: dict[str, np.ndarray] = {}
+
+    def keep(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            weights[name] = item[()].astype(np.float32)
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(keep)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise misfit(path, error) from None
+    return weights
+
+
+def misfit(path: Path, reason: object) -> BundleError:
+    """What to raise for weights that are not those of the network."""
+    return BundleError(
+        f"{path}: the weights don't fit the network ({reason}); export the bundle again"
+    )
+
+
 def assign_weights(network: Any, path: Path) -> None:
     """Fill every weight of a Keras network from a file that `write_weights` wrote.
 
     Raises:
         BundleError: A weight is missing, has another shape, or the file has more.
     """
-    stored: set[str] = set()
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(lambda name, item: stored.add(name) if hasattr(item, "dtype") else None)
-            for weight in network.weights:
-                weight.assign(np.asarray(file[weight.path], np.float32))
-    except (OSError, KeyError, ValueError) as error:
-        raise BundleError(
-            f"{path}: the weights don't fit the network ({error}); export the bundle again"
-        ) from None
-    if surplus := stored - {weight.path for weight in network.weights}:
-        raise BundleError(f"{path}: has weights that no layer takes, such as {min(surplus)}")
+    stored = read_weights(path)
+    for weight in network.weights:
+        if weight.path not in stored:
+            raise misfit(path, f"{weight.path} is missing")
+        try:
+            weight.assign(stored.pop(weight.path))
+        except ValueError as error:
+            raise misfit(path, error) from None
+    if stored:
+        raise misfit(path, f"no layer takes {min(stored)}")

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -69,27 +67,6 @@ def _errors_to_exit_codes() -> Iterator[None]:
         _fail(f"terminated{signalled}", EXIT_TERMINATED)
     except KeyboardInterrupt as signalled:
         _fail(f"interrupted{signalled}", EXIT_INTERRUPTED)
-
-
-def _load_tensorflow() -> None:
-    """Import TensorFlow and let it look at the devices, without what C++ code says of that."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # urllib3, which comes along, would open a socket to see whether there is IPv6.
-    has_ipv6, socket.has_ipv6 = socket.has_ipv6, False
-    sys.stderr.flush()
-    saved = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        import tensorflow as tf
-
-        tf.get_logger().setLevel("ERROR")
-        tf.zeros(())
-    finally:
-        socket.has_ipv6 = has_ipv6
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
 
 
 def _set_up_logging(verbose: bool, quiet: bool, log_file: Path | None) -> None:
@@ -283,8 +260,6 @@ def _run(
         with scan:
             count = _Count(walk)
             count.start()
-            with scan.profile.stage("load TensorFlow"):
-                _load_tensorflow()
             _watch(scan, count, quiet)
     except KeyboardInterrupt as signalled:
         if scan.sink.can_go_on():
@@ -373,14 +348,13 @@ def evaluate(
 def info() -> None:
     """Show version, devices, the precision chosen and why, and the bundles with their hashes."""
     with _errors_to_exit_codes():
-        _load_tensorflow()
-        import keras
-        import tensorflow as tf
+        from importlib.metadata import version
+
         from rich.console import Console
         from rich.table import Table
 
         from batchage.bundle import describe, shipped_bundles
-        from batchage.predict.hardware import choose_compute
+        from batchage.hardware import choose_compute, count_gpus, has_tensorflow
         from batchage.version import __version__
 
         compute = choose_compute()
@@ -389,9 +363,9 @@ def info() -> None:
         table.add_column(overflow="fold")
         table.add_row("batchage", __version__)
         table.add_row("python", sys.version.split()[0])
-        table.add_row("tensorflow, keras", f"{tf.__version__}, {keras.__version__}")
-        devices = [device.name for device in tf.config.list_physical_devices()]
-        table.add_row("devices", ", ".join(devices))
+        table.add_row("openvino", version("openvino"))
+        table.add_row("tensorflow", version("tensorflow") if has_tensorflow() else "not installed")
+        table.add_row("GPUs", str(count_gpus()))
         table.add_row("runs on", f"{compute.device} in {compute.precision}: {compute.reason}")
         for path in shipped_bundles():
             table.add_row(f"bundle {path.name}", describe(path))

@@ -24,8 +24,8 @@ from batchage.errors import (
     DecodeTimeoutError,
     TooLargeError,
 )
+from batchage.hardware import choose_compute
 from batchage.isolation import DecodePool
-from batchage.predict.hardware import choose_compute
 from batchage.predict.network import KIND
 from batchage.predict.predictor import Predictor
 from batchage.profile import DECODE, WAIT, Profile
@@ -107,7 +107,7 @@ class Pipeline:
         bundle = load_bundle(config.model, KIND)
         self._thumbnails = ThumbnailWriter(config.thumbnails) if config.thumbnails else None
         self._crops = CropWriter(config.crops) if config.crops else None
-        self.detector = create_detector(config.detector, config.detection)
+        self.detector = create_detector(config.detector, config.detection, self.compute)
         self.predictor = Predictor(bundle, self.compute, config.batch_size, config.tta)
 
     def run(self, refs: Iterable[ImageRef]) -> Generator[ImageRecord]:

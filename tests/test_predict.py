@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from batchage.bundle import load_bundle
 from batchage.errors import BundleError, UsageError
-from batchage.predict.hardware import Compute, choose_compute
+from batchage.hardware import Compute, choose_compute
 from batchage.predict.network import KIND, Architecture
 from batchage.predict.predictor import (
     Calibration,
@@ -189,7 +189,7 @@ def test_unknown_device_and_precision_are_refused():
 
 
 def test_precision_is_chosen_by_the_processor(monkeypatch):
-    flags = "batchage.predict.hardware.cpu_flags"
+    flags = "batchage.hardware.cpu_flags"
     monkeypatch.setattr(flags, lambda: frozenset({"avx512_bf16", "amx_bf16"}))
     assert choose_compute("cpu").precision == "bfloat16"
     monkeypatch.setattr(flags, lambda: frozenset({"avx512_bf16"}))

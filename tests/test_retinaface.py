@@ -12,23 +12,25 @@ from batchage.config import DetectorSettings
 from batchage.decode import decode
 from batchage.detect import create_detector
 from batchage.detect.retinaface import (
-    KIND,
     RetinaFace,
     anchors,
     canvas_shapes,
     letterbox,
     suppress,
 )
+from batchage.detect.retinaface_network import KIND
 from batchage.errors import BundleError, MissingExtraError, UsageError
+from batchage.hardware import Compute
 from batchage.types import Detections
 
 ROOT = Path(__file__).resolve().parent.parent
+COMPUTE = Compute("cpu", "float32", "test")
 GOLDEN = sorted((ROOT / "tests" / "golden" / "retinaface").glob("*.npy"))
 
 
 @pytest.fixture(scope="module")
 def detector():
-    return RetinaFace()
+    return RetinaFace(DetectorSettings(), COMPUTE)
 
 
 def photo(stem):
@@ -62,13 +64,6 @@ def test_batch_gives_what_single_pictures_give(detector):
         assert np.allclose(alone.scores, faces.scores, atol=1e-4)
 
 
-def test_nothing_is_traced_again_for_new_sizes(detector):
-    rng = np.random.default_rng(0)
-    for height, width in [(100, 300), (640, 480), (300, 1200), (50, 50), (1000, 990)]:
-        detector.detect([rng.integers(0, 256, (height, width, 3), np.uint8)])
-    assert detector._forward.experimental_get_tracing_count() == 1
-
-
 def test_coordinates_are_those_of_the_full_picture(detector):
     small = photo(next(p.stem for p in GOLDEN if len(np.load(p)) == 1))
     large = small.repeat(3, axis=0).repeat(3, axis=1)
@@ -90,7 +85,7 @@ def test_face_that_fills_the_frame_is_found(detector):
 
 def test_minimal_size_and_score_are_kept():
     picture = photo(next(p.stem for p in GOLDEN if len(np.load(p)) == 1))
-    assert len(RetinaFace(DetectorSettings(min_face_size=5000)).detect([picture])[0]) == 0
+    assert len(RetinaFace(DetectorSettings(min_face_size=5000), COMPUTE).detect([picture])[0]) == 0
 
 
 def test_suppression_keeps_the_best_of_overlapping_faces():
@@ -110,16 +105,16 @@ def test_any_picture_fits_one_of_four_canvases(shape):
 
 
 def test_anchors_match_the_network(detector):
-    outputs = detector.network(np.zeros((1, 64, 96, 3), np.float32))
+    outputs = detector._forward(np.zeros((1, 64, 96, 3), np.uint8))
     assert outputs["boxes"].shape[1] == len(anchors(64, 96))
 
 
 def test_unknown_detector_and_missing_extra_are_explained(monkeypatch):
     with pytest.raises(UsageError, match="retinaface-mobilenet025"):
-        create_detector("viola-jones", DetectorSettings())
+        create_detector("viola-jones", DetectorSettings(), COMPUTE)
     monkeypatch.setitem(sys.modules, "retinaface", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'batchage\[resnet50\]'"):
-        create_detector("retinaface-resnet50", DetectorSettings())
+        create_detector("retinaface-resnet50", DetectorSettings(), COMPUTE)
 
 
 def make_package(faces):
@@ -152,7 +147,7 @@ def test_resnet50_answers_in_the_conventions_of_this_package(monkeypatch):
     package = make_package(faces)
     monkeypatch.setitem(sys.modules, "retinaface", package)
     detector = create_detector(
-        "retinaface-resnet50", DetectorSettings(min_score=0.6, min_face_size=20)
+        "retinaface-resnet50", DetectorSettings(min_score=0.6, min_face_size=20), COMPUTE
     )
     picture = np.zeros((100, 500, 3), np.uint8)
     picture[..., 0] = 255
@@ -170,7 +165,7 @@ def test_resnet50_answers_in_the_conventions_of_this_package(monkeypatch):
 @pytest.mark.parametrize("answer", [{}, ()])
 def test_resnet50_that_finds_nothing_gives_no_face(monkeypatch, answer):
     monkeypatch.setitem(sys.modules, "retinaface", make_package(answer))
-    (found,) = create_detector("retinaface-resnet50", DetectorSettings()).detect(
+    (found,) = create_detector("retinaface-resnet50", DetectorSettings(), COMPUTE).detect(
         [np.zeros((9, 9, 3), np.uint8)]
     )
     assert len(found) == 0
@@ -186,7 +181,7 @@ def test_resnet50_without_its_weights_is_explained(monkeypatch, capsys):
     package.RetinaFace.build_model = fail
     monkeypatch.setitem(sys.modules, "retinaface", package)
     with pytest.raises(BundleError, match=r"could not be downloaded\); connect once"):
-        create_detector("retinaface-resnet50", DetectorSettings())
+        create_detector("retinaface-resnet50", DetectorSettings(), COMPUTE)
     assert capsys.readouterr().out == ""
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from batchage.align import TEMPLATE, align
 from batchage.bundle import load_bundle
 from batchage.errors import UsageError
-from batchage.predict.hardware import Compute
+from batchage.hardware import Compute
 from batchage.predict.network import KIND, Architecture, build_network
 from batchage.predict.predictor import Predictor
 from tests.builders import TINY, make_bundle
@@ -191,7 +191,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 import train.fit as fit
 from train.recipe import read_recipe
 fit.choose_compute = lambda: fit_compute
-from batchage.predict.hardware import Compute
+from batchage.hardware import Compute
 fit_compute = Compute("cpu", "float32", "test")
 manifest, recipe, vgg16, folder = map(Path, sys.argv[1:])
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -38,7 +38,7 @@ from batchage.evaluation.labels import Label
 from batchage.evaluation.metrics import QUALITIES, Metrics, Outcome, all_metrics, group_metrics
 from batchage.evaluation.plots import save_plots
 from batchage.evaluation.report import show
-from batchage.predict.hardware import choose_compute
+from batchage.hardware import choose_compute
 from batchage.predict.network import KIND
 from batchage.predict.predictor import Predictor
 from batchage.types import Detections, FaceCrop, FaceRecord, ImageArray, Prediction
@@ -88,8 +88,9 @@ class Evaluator:
 
     def __init__(self, bundle: Bundle, tta: bool = False) -> None:
         """Load both networks."""
-        self.detector: Detector = create_detector(DEFAULT_DETECTOR, DetectorSettings())
-        self.predictor = Predictor(bundle, choose_compute(), BATCH, tta)
+        compute = choose_compute()
+        self.detector: Detector = create_detector(DEFAULT_DETECTOR, DetectorSettings(), compute)
+        self.predictor = Predictor(bundle, compute, BATCH, tta)
 
     def run(self, rows: pa.Table, change: Change = lambda image: image) -> TestRun:
         """Detect, align and predict the pictures of `rows`, each after `change`."""

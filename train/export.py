@@ -24,7 +24,7 @@ from tqdm import tqdm
 from batchage.align import CHIP_SIDE, TEMPLATE
 from batchage.bundle import Bundle, assign_weights, network_weights, save_bundle
 from batchage.errors import UsageError
-from batchage.predict.hardware import choose_compute
+from batchage.hardware import choose_compute
 from batchage.predict.network import KIND, build_network
 from batchage.predict.predictor import (
     COVERAGE,

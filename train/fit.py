@@ -33,7 +33,7 @@ from batchage.bundle import (
     write_weights,
 )
 from batchage.errors import UsageError
-from batchage.predict.hardware import choose_compute
+from batchage.hardware import choose_compute
 from batchage.predict.network import KIND, build_network, load_imagenet
 from train.command import explain_errors
 from train.data import Faces, read_manifests

@@ -30,6 +30,7 @@ from batchage.detect import Detector, create_detector
 from batchage.errors import BatchageError, DecodeError, UsageError
 from batchage.evaluation.join import central_face
 from batchage.evaluation.labels import Label, read_csv, read_utkface
+from batchage.hardware import choose_compute
 from batchage.types import ImageArray
 from train.command import explain_errors
 
@@ -157,9 +158,8 @@ def main() -> None:
         if min(arguments.shares) < 0 or not arguments.shares[0] > 0:
             raise UsageError("--shares: give three shares such as 0.84 0.06 0.1, none negative")
         labels = read_utkface(arguments.utkface) if arguments.utkface else read_csv(arguments.csv)
-        detector = create_detector(
-            DEFAULT_DETECTOR, DetectorSettings(detect_size=arguments.detect_size)
-        )
+        settings = DetectorSettings(detect_size=arguments.detect_size)
+        detector = create_detector(DEFAULT_DETECTOR, settings, choose_compute())
         # Detection takes long: whether its result can be written is found out first.
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         partial = arguments.output.with_suffix(".partial")

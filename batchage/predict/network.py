@@ -1,4 +1,4 @@
-"""The two-head VGG16 as a Keras functional network.
+"""The two-head VGG16.
 
 Simonyan, Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, 2015;
 the age branch follows Rothe, Timofte, Van Gool, DEX, 2015: a softmax over years whose expectation
@@ -7,14 +7,22 @@ is the age.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from batchage.graph import GraphBuilder, Norm
 
 IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
 KIND = "vgg16-age-gender"
 MAX_AGE = 100
 MAX_UNITS = 65536
+TRUNK_DEPTHS = (2, 2, 3, 3, 3)
+"""Convolutions of VGG16's blocks."""
+EPSILON = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ class Architecture:
 
 
 def build_network(architecture: Architecture) -> Any:
-    """The network for RGB pictures 0…255 `(B, S, S, 3)`, any S of 32 or more.
+    """The Keras network for RGB pictures 0…255 `(B, S, S, 3)`, any S of 32 or more.
 
     Returns:
         A `keras.Model` with outputs `age_distribution` `(B, 101)`, the softmax over whole years;
@@ -61,7 +69,7 @@ def build_network(architecture: Architecture) -> Any:
 
     def dense(x: Any, units: int, name: str) -> Any:
         x = layers.Dense(units, use_bias=False, name=name)(x)
-        x = layers.BatchNormalization(name=f"{name}_bn")(x)
+        x = layers.BatchNormalization(epsilon=EPSILON, name=f"{name}_bn")(x)
         return layers.ReLU(name=f"{name}_relu")(x)
 
     # --- trunk
@@ -104,6 +112,37 @@ def _years(shape: tuple[int, ...], dtype: Any = None) -> Any:
     from keras import ops
 
     return ops.reshape(ops.arange(shape[0], dtype=dtype), shape)
+
+
+def build_graph(graph: GraphBuilder, architecture: Architecture, size: int) -> Mapping[str, Any]:
+    """The same network for OpenVINO, for pictures of `size` pixels, with the same outputs."""
+    from openvino import opset13 as ops
+
+    def dense(x: Any, units: int, name: str) -> Any:
+        return ops.relu(graph.dense(x, name, units, Norm(f"{name}_bn", EPSILON)))
+
+    # --- trunk
+    x = graph.images((size, size), mean=IMAGENET_MEAN_RGB, scale=1.0)
+    for block, n_convolutions in enumerate(TRUNK_DEPTHS, start=1):
+        for number in range(1, n_convolutions + 1):
+            x = ops.relu(graph.conv(x, f"block{block}_conv{number}", 3))
+        x = graph.halve(x)
+
+    # --- shared layers
+    x = dense(ops.reduce_mean(x, np.array([2, 3])), architecture.shared_units, "shared")
+
+    # --- age branch
+    logits = graph.dense(dense(x, architecture.age_units, "age_dense"), "age_logits", MAX_AGE + 1)
+    distribution = ops.softmax(logits, 1)
+    years = graph.take("age/kernel", (MAX_AGE + 1, 1))
+
+    # --- gender branch
+    logit = graph.dense(dense(x, architecture.gender_units, "gender_dense"), "gender_logit", 1)
+    return {
+        "age_distribution": distribution,
+        "age": ops.matmul(distribution, years, False, False),
+        "gender": ops.sigmoid(logit),
+    }
 
 
 def load_imagenet(network: Any, path: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""Crops → ages and genders, in batches of one fixed shape."""
+"""Crops → ages and genders, in batches."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from batchage.bundle import Bundle, assign_weights
+from batchage.bundle import Bundle
 from batchage.config import DEFAULT_BATCH_SIZE
+from batchage.engine import load_forward
 from batchage.errors import BundleError
-from batchage.predict.hardware import Compute
-from batchage.predict.network import Architecture, build_network
+from batchage.hardware import Compute
+from batchage.predict.network import Architecture, build_graph, build_network
 from batchage.types import FloatArray, ImageArray, Prediction
 
 log = logging.getLogger("batchage")
@@ -162,9 +163,6 @@ class Predictor:
         Raises:
             BundleError: A setting is missing or the weights don't fit.
         """
-        import keras
-        import tensorflow as tf
-
         self.model_id = bundle.model_id
         self.batch_size = batch_size
         self._tta = tta
@@ -178,27 +176,15 @@ class Predictor:
             raise BundleError(
                 f"{bundle.path}: model.json lacks a usable setting ({error!r}); export it again"
             ) from None
-        policy = keras.mixed_precision.dtype_policy()
-        keras.mixed_precision.set_dtype_policy(compute.keras_policy)
-        try:
-            network = build_network(architecture)
-        finally:
-            keras.mixed_precision.set_dtype_policy(policy)
-        assign_weights(network, bundle.weights)
-        self._tf, self._network = tf, network
-        self._device = tf.device("/GPU:0" if compute.device == "gpu" else "/CPU:0")
-        self._forward = self._fixed_forward()
-
-    def _fixed_forward(self) -> Any:
-        """The network as a function of batches of one shape."""
-        tf, network, side = self._tf, self._network, self.input_size
-        return tf.function(
-            lambda x: network(x, training=False),
-            input_signature=[tf.TensorSpec((self.batch_size, side, side, 3), tf.uint8)],
+        self._forward = load_forward(
+            compute,
+            bundle.weights,
+            lambda: build_network(architecture),
+            lambda graph: build_graph(graph, architecture, self.input_size),
         )
 
     def predict_raw(self, crops: Sequence[ImageArray]) -> RawOutputs:
-        """Uncalibrated outputs for RGB uint8 `(S, S, 3)` crops; the last batch is padded.
+        """Uncalibrated outputs for RGB uint8 `(S, S, 3)` crops.
 
         Where memory doesn't suffice for a batch, batches are half as large from then on.
         """
@@ -208,12 +194,11 @@ class Predictor:
             batch = crops[done : done + self.batch_size]
             try:
                 parts.append(self._batch(batch))
-            except self._tf.errors.ResourceExhaustedError:
+            except MemoryError:
                 if self.batch_size == 1:
                     raise
                 self.batch_size //= 2
                 log.warning("not enough memory: batches of %d faces from here on", self.batch_size)
-                self._forward = self._fixed_forward()
                 continue
             done += len(batch)
         if not parts:
@@ -227,18 +212,12 @@ class Predictor:
         return RawOutputs(age[:, 0], mass, gender[:, 0])
 
     def _batch(self, crops: Sequence[ImageArray]) -> Mapping[str, FloatArray]:
-        side = self.input_size
-        batch = np.zeros((self.batch_size, side, side, 3), np.uint8)
-        batch[: len(crops)] = crops
-        outputs = self._outputs(batch)
-        if self._tta:
-            mirrored = self._outputs(batch[:, :, ::-1])
-            outputs = {k: (a + mirrored[k]) * np.float32(0.5) for k, a in outputs.items()}
-        return {name: array[: len(crops)] for name, array in outputs.items()}
-
-    def _outputs(self, batch: ImageArray) -> dict[str, FloatArray]:
-        with self._device:
-            return {name: tensor.numpy() for name, tensor in self._forward(batch).items()}
+        batch = np.stack(crops)
+        outputs = self._forward(batch)
+        if not self._tta:
+            return outputs
+        mirrored = self._forward(batch[:, :, ::-1])
+        return {name: (found + mirrored[name]) * np.float32(0.5) for name, found in outputs.items()}
 
     def predict(self, crops: Sequence[ImageArray]) -> list[Prediction]:
         """Ages in years with intervals, and calibrated probabilities of female, one a crop."""
