@@ -145,6 +145,10 @@ def align(image: ImageArray, landmarks: FloatArray, size: int) -> FaceCrop:
         landmarks: float32 `(5, 2)` in pixels of `image`.
         size: Side of the crop in pixels.
     """
-    pixels = warp(image, estimate_similarity(landmarks, size), size)
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    return FaceCrop(pixels, float(cv2.Laplacian(grey, cv2.CV_32F).var()), pose(landmarks))
+    return judge(warp(image, estimate_similarity(landmarks, size), size), landmarks)
+
+
+def judge(crop: ImageArray, landmarks: FloatArray) -> FaceCrop:
+    """A crop, RGB uint8 `(S, S, 3)`, with its quality; landmarks `(5, 2)` at any scale."""
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    return FaceCrop(crop, float(cv2.Laplacian(grey, cv2.CV_32F).var()), pose(landmarks))

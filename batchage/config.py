@@ -16,7 +16,7 @@ MAX_PIXELS = 250_000_000
 DECODED_BYTES = 512 << 20
 """Pixels that a scan holds decoded at once; one photo that is larger comes alone."""
 DAY = 86_400
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Raised when the same photos and settings give other rows: such tables aren't continued."""
 
 

@@ -35,6 +35,8 @@ _BYTES_PER_PIXEL = 8  # 16 bits of red, green, blue and opacity
 _JPEG_END = b"\xff\xd9"
 # AVIF before HEIF: both claim the container brand mif1, and only AVIF's opener looks at the codec.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "AVIF", "HEIF")
+_JPEG_FORMATS = ("JPEG", "MPO")
+_DIVISORS = (8, 4, 2)
 _ORIENTATION = int(ExifTags.Base.Orientation)
 _DATES = (
     int(ExifTags.Base.DateTimeOriginal),
@@ -55,6 +57,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = {_UPRIGHT[value] for value in (5, 6, 7, 8)}
 
 Image.init()
 pillow_heif.register_heif_opener()
@@ -78,6 +81,7 @@ def decode(
     *,
     max_pixels: int = MAX_PIXELS,
     reserve: Callable[[int], None] = lambda n_bytes: None,
+    enough: int | None = None,
 ) -> DecodedImage:
     """Decodes one file; may be called from several threads at once.
 
@@ -88,9 +92,11 @@ def decode(
         path: The file.
         max_pixels: Largest width × height, in pixels, that is decoded.
         reserve: Called with the bytes of the result once they are known, before they are decoded.
+        enough: A JPEG may be decoded at a half, a quarter or an eighth of its size as long as its
+            longest side, in pixels, stays this large; None wants all of it.
 
     Returns:
-        The whole picture, RGB uint8 `(height, width, 3)`, upright after EXIF.
+        The whole picture, RGB uint8 `(h, w, 3)`, upright after EXIF.
 
     Raises:
         TooLargeError: The picture has more than `max_pixels` pixels.
@@ -98,7 +104,7 @@ def decode(
     """
     _silence_pillow()
     try:
-        return _decode_bytes(_read(path, max_pixels), max_pixels, reserve)
+        return _decode_bytes(_read(path, max_pixels), max_pixels, reserve, enough)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -144,27 +150,48 @@ def _read(path: Path, max_pixels: int) -> bytes:
         raise DecodeError(f"the file can't be read: {reason}") from error
 
 
-def _decode_bytes(data: bytes, max_pixels: int, reserve: Callable[[int], None]) -> DecodedImage:
+def _decode_bytes(
+    data: bytes, max_pixels: int, reserve: Callable[[int], None], enough: int | None
+) -> DecodedImage:
     opened = _open(data, max_pixels)
+    width, height = opened.image.size
+    divisor = _reduction(opened.image, enough)
+    _reduce(opened.image, divisor)
     reserve(opened.image.width * opened.image.height * 3)
-    image, warning = _load(opened.image, data)
-    # Pillow turns TIFFs itself when it loads them.
-    already = isinstance(image, TiffImagePlugin.TiffImageFile)
-    image = _to_rgb(image)
+    image, warning = _load(opened.image, data, divisor)
     method = _UPRIGHT.get(_integer(opened.tags.get(_ORIENTATION)))
-    if method is not None and not already:
+    # Pillow turns TIFFs itself when it loads them.
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        method, (width, height) = None, image.size
+    image = _to_rgb(image)
+    if method is not None:
         image = image.transpose(method)
+        if method in _SIDEWAYS:
+            width, height = height, width
     pixels = np.array(image)
     if warning is not None and bool((pixels == pixels[0, 0]).all()):
         raise DecodeError("the file is truncated or damaged before any of the picture")
     return DecodedImage(
         pixels=pixels,
-        width=image.width,
-        height=image.height,
+        width=width,
+        height=height,
         content_hash=_content_hasher(data).hexdigest(),
         captured_at=_captured_at(opened.tags),
         warning=warning,
     )
+
+
+def _reduction(image: Image.Image, enough: int | None) -> int:
+    """By how much a picture's sides may be divided."""
+    if enough is None or image.format not in _JPEG_FORMATS:
+        return 1
+    return next((n for n in _DIVISORS if max(image.size) // n >= enough), 1)
+
+
+def _reduce(image: Image.Image, divisor: int) -> None:
+    """Let the decoder leave out what a smaller picture doesn't need."""
+    if divisor > 1:
+        image.draft(None, (image.width // divisor, image.height // divisor))
 
 
 def content_hash(path: Path) -> str | None:
@@ -240,7 +267,7 @@ def _open_unusual_tiff(data: bytes, max_pixels: int) -> _Opened:
     return _Opened(Image.fromarray(values), dict(directory))
 
 
-def _load(image: Image.Image, data: bytes) -> tuple[Image.Image, str | None]:
+def _load(image: Image.Image, data: bytes, divisor: int) -> tuple[Image.Image, str | None]:
     """Decodes the pixels; of a damaged picture, those that can be had, with a warning."""
     try:
         image.load()
@@ -251,10 +278,11 @@ def _load(image: Image.Image, data: bytes) -> tuple[Image.Image, str | None]:
         failure = error
     kind = "truncated" if "truncated" in str(failure) else "damaged"
     warning = f"the file is {kind}; the visible part was used"
-    if image.format in ("JPEG", "MPO"):
+    if image.format in _JPEG_FORMATS:
         try:
             # Given an end marker libjpeg fills in what is missing, in progressive files too.
             repaired = _open_as("JPEG", data + _JPEG_END)
+            _reduce(repaired, divisor)
             repaired.load()
             return repaired, warning
         except Exception as error:

@@ -3,7 +3,7 @@
 A process that dies of a file, or is stopped by its alarm, is replaced. Requests and replies are a
 length and JSON, pixels follow as they are:
 
-    parent: {"path", "max_pixels", "timeout"}
+    parent: {"path", "max_pixels", "timeout", "how": further arguments}
     worker: {"bytes"}  once the header is read;  parent: {} when there is room;  then
             {"cpu", "shape", "width", …} and the pixels, or {"cpu", "error", "kind"}
 """
@@ -109,7 +109,8 @@ def _answer(
     started = time.process_time()
     set_alarm(request["timeout"])
     try:
-        image = decode(Path(request["path"]), max_pixels=request["max_pixels"], reserve=reserve)
+        path, how = Path(request["path"]), request["how"]
+        image = decode(path, max_pixels=request["max_pixels"], reserve=reserve, **how)
     except DecodeError as error:
         set_alarm(0)
         cpu = time.process_time() - started
@@ -170,16 +171,26 @@ class _Worker:
         return self._is_ready and self._process.poll() is None
 
     def decode(
-        self, path: Path, max_pixels: int, timeout: float, reserve: Callable[[int], None]
+        self,
+        path: Path,
+        max_pixels: int,
+        timeout: float,
+        reserve: Callable[[int], None],
+        how: dict[str, Any],
     ) -> DecodedImage:
-        """`batchage.decode.decode` in this process.
+        """The decoder's answer.
 
         Raises:
             EOFError: The process is gone.
             DecodeError: The file gives no picture.
         """
         self.is_in_step = False
-        request = {"path": os.fspath(path), "max_pixels": max_pixels, "timeout": timeout}
+        request = {
+            "path": os.fspath(path),
+            "max_pixels": max_pixels,
+            "timeout": timeout,
+            "how": how,
+        }
         try:
             _send(self._requests, request)
             reply = _receive(self._replies)
@@ -264,7 +275,12 @@ class DecodePool:
             return total
 
     def decode(
-        self, path: Path, max_pixels: int, timeout: float, reserve: Callable[[int], None]
+        self,
+        path: Path,
+        max_pixels: int,
+        timeout: float,
+        reserve: Callable[[int], None] = lambda n_bytes: None,
+        **how: Any,
     ) -> DecodedImage:
         """Decode one file; may be called from as many threads as there are workers.
 
@@ -273,6 +289,7 @@ class DecodePool:
             max_pixels: As in `batchage.decode.decode`.
             timeout: Seconds that the decoder may take, waiting in `reserve` apart.
             reserve: Called with the bytes of the pixels before they are decoded; may wait.
+            **how: Further arguments of the decoder, JSON-ready.
 
         Raises:
             DecodeError: The file gives no picture, or crashed the decoder, or took too long.
@@ -281,7 +298,7 @@ class DecodePool:
         worker = self._idle.get()
         try:
             worker = self._living(worker)
-            return worker.decode(path, max_pixels, timeout, reserve)
+            return worker.decode(path, max_pixels, timeout, reserve, how)
         except EOFError:
             ended = worker.end()
             if ended == "SIGALRM":

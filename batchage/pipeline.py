@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
-from batchage.align import align
+from batchage.align import align, estimate_similarity
 from batchage.budget import ByteBudget
 from batchage.bundle import load_bundle
 from batchage.config import DECODED_BYTES, ScanConfig
@@ -29,6 +29,7 @@ from batchage.isolation import DecodePool
 from batchage.predict.network import KIND
 from batchage.predict.predictor import Predictor
 from batchage.profile import DECODE, WAIT, Profile
+from batchage.recrop import Recropper
 from batchage.thumbnails import CropWriter, ThumbnailWriter
 from batchage.types import (
     DecodedImage,
@@ -48,6 +49,10 @@ N_DECODERS = (
     len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 )
 DECODED_AHEAD = max(8, 2 * N_DECODERS)
+N_RECROPPERS = max(1, N_DECODERS // 4)
+REDUCED_SIDE = 2
+"""How many times the detect size the longest side of a reduced picture is at least. So it is only
+small faces that must be cut out of the full-size one."""
 LONGEST_WAIT = 256
 """Photos after which a batch that still isn't full is predicted, so that rows keep coming."""
 WAITING_BYTES = 128 << 20
@@ -71,7 +76,13 @@ class _Photo:
     reserved: int = 0
     found: Detections = field(default_factory=Detections.empty)
     crops: list[FaceCrop] = field(default_factory=list)
+    small: list[int] = field(default_factory=list)
+    better_crops: Future[list[FaceCrop]] | None = None
     predictions: list[Prediction] = field(default_factory=list)
+
+    def is_cropped(self) -> bool:
+        """Whether its crops are final, or will be without waiting."""
+        return self.better_crops is None or self.better_crops.done()
 
     def waits(self) -> int:
         """Faces without a prediction."""
@@ -95,6 +106,7 @@ class Pipeline:
         self._profile = profile or Profile()
         # First, since they start while the networks are loaded.
         self._pool = DecodePool(N_DECODERS)
+        self._recropper = Recropper(config.max_pixels, config.timeout, N_RECROPPERS)
         try:
             self._load(config)
         except BaseException:
@@ -112,18 +124,22 @@ class Pipeline:
 
     def run(self, refs: Iterable[ImageRef]) -> Generator[ImageRecord]:
         """Finished records, in the order of `refs`; batches are filled across photos."""
+        aligned: deque[_Photo] = deque()
         waiting: deque[_Photo] = deque()
         # Closed here, and not when it is collected: a failing stage must stop the decoders at once.
         with contextlib.closing(self._decoded(refs)) as groups:
             for group in groups:
                 self._find_faces(group)
-                waiting.extend(group)
+                aligned.extend(group)
+                while aligned and (aligned[0].is_cropped() or len(aligned) > DECODED_AHEAD):
+                    waiting.append(self._take_crops(aligned.popleft()))
                 if sum(photo.waits() for photo in waiting) >= self.config.batch_size:
                     self._predict(waiting, whole_batches=True)
                 elif self._is_long(waiting):
                     self._predict(waiting, whole_batches=False)
                 while waiting and not waiting[0].waits():
                     yield self._finish(waiting.popleft())
+        waiting.extend(self._take_crops(photo) for photo in aligned)
         self._predict(waiting, whole_batches=False)
         while waiting:
             yield self._finish(waiting.popleft())
@@ -177,15 +193,18 @@ class Pipeline:
         started = time.perf_counter()
         try:
             image = photo.image = self._pool.decode(
-                ref.path, self.config.max_pixels, self.config.timeout, reserve
+                ref.path,
+                self.config.max_pixels,
+                self.config.timeout,
+                reserve,
+                enough=REDUCED_SIDE * self.config.detection.detect_size,
             )
             record.width, record.height = image.width, image.height
             record.content_hash, record.captured_at = image.content_hash, image.captured_at
             if image.warning:
                 record.status, record.error = Status.TRUNCATED, image.warning
         except DecodeError as error:
-            record.status, record.error = STATUS_OF_ERROR[type(error)], str(error)
-            self._drop_pixels(photo)
+            self._give_up(photo, error)
         finally:
             self._budget.pass_turn(turn)
         record.seconds = time.perf_counter() - started
@@ -221,20 +240,47 @@ class Pipeline:
             photo.record.seconds += (time.perf_counter() - started) / len(readable)
 
     def _align(self, photo: _Photo, faces: Detections) -> None:
-        image = photo.image
+        image, size = photo.image, self.predictor.input_size
         assert image is not None
-        photo.crops = [
-            align(image.pixels, points, self.predictor.input_size) for points in faces.landmarks
-        ]
+        photo.crops = [align(image.pixels, points, size) for points in faces.landmarks]
         photo.found = faces.transformed(1 / image.scale)
+        scales = [estimate_similarity(points, size).scale for points in faces.landmarks]
+        photo.small = [i for i, scale in enumerate(scales) if scale > 1 > image.scale]
+        if photo.small:
+            points = photo.found.landmarks[photo.small]
+            photo.better_crops = self._recropper.submit(
+                photo.record.ref.path, image.content_hash, points, size
+            )
         # Photos wait here until their batch is full: keep no more pixels than are needed.
         thumbnails = self._thumbnails if len(faces) else None
         self._drop_pixels(photo, thumbnails.reduced(image) if thumbnails else None)
+
+    def _take_crops(self, photo: _Photo) -> _Photo:
+        """The photo, with small faces' crops from the full-size picture."""
+        if photo.better_crops is None:
+            return photo
+        try:
+            with self._profile.stage("wait for full size"):
+                crops = photo.better_crops.result()
+            for index, crop in zip(photo.small, crops, strict=True):
+                photo.crops[index] = crop
+        except DecodeError as error:
+            self._give_up(photo, error)
+        except Exception as error:
+            self._fail(photo, "alignment", error)
+        return photo
+
+    def _give_up(self, photo: _Photo, error: DecodeError) -> None:
+        photo.record.status, photo.record.error = STATUS_OF_ERROR[type(error)], str(error)
+        self._empty(photo)
 
     def _fail(self, photo: _Photo, stage: str, error: Exception) -> None:
         log.debug("%s: %s", photo.record.ref.relative, stage, exc_info=error)
         photo.record.status = Status.FAILED
         photo.record.error = f"{stage} failed on this picture ({type(error).__name__})"
+        self._empty(photo)
+
+    def _empty(self, photo: _Photo) -> None:
         photo.found, photo.crops, photo.predictions = Detections.empty(), [], []
         self._drop_pixels(photo)
 
@@ -302,5 +348,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Stop the decoders and count their time."""
-        self._profile.add(DECODE, 0.0, self._pool.take_cpu_seconds())
-        self._pool.close()
+        pools = (self._pool, self._recropper)
+        self._profile.add(DECODE, 0.0, sum(pool.take_cpu_seconds() for pool in pools))
+        for pool in pools:
+            pool.close()
