@@ -53,6 +53,9 @@ N_RECROPPERS = max(1, N_DECODERS // 4)
 REDUCED_SIDE = 2
 """How many times the detect size the longest side of a reduced picture is at least. So it is only
 small faces that must be cut out of the full-size one."""
+LARGEST_SCALE = 1.25
+"""Crop pixels a pixel of a reduced picture, above which a face is cut out of the full-size one.
+At 1.24 the age error grows by 0.01 years, at 1.96 by 0.13, at 2.5 by 0.23."""
 LONGEST_WAIT = 256
 """Photos after which a batch that still isn't full is predicted, so that rows keep coming."""
 WAITING_BYTES = 128 << 20
@@ -245,7 +248,8 @@ class Pipeline:
         photo.crops = [align(image.pixels, points, size) for points in faces.landmarks]
         photo.found = faces.transformed(1 / image.scale)
         scales = [estimate_similarity(points, size).scale for points in faces.landmarks]
-        photo.small = [i for i, scale in enumerate(scales) if scale > 1 > image.scale]
+        if image.scale < 1:
+            photo.small = [i for i, scale in enumerate(scales) if scale > LARGEST_SCALE]
         if photo.small:
             points = photo.found.landmarks[photo.small]
             photo.better_crops = self._recropper.submit(

@@ -187,3 +187,63 @@ def test_file_of_more_bytes_than_its_pixels_may_need_is_not_read(tmp_path):
         file.truncate(100 << 30)
     with pytest.raises(TooLargeError, match="bytes are more than"):
         decode(tmp_path / "p.jpg")
+
+
+def save_large(path, size=(1600, 1200), **how):
+    """A picture that tells its corners apart: light where it began, dark at the end."""
+    x = np.linspace(250, 5, size[0])[None] + np.zeros((size[1], 1))
+    Image.fromarray(x.astype(np.uint8)).convert("RGB").save(path, **how)
+
+
+@pytest.mark.parametrize(("enough", "side"), [(None, 1600), (801, 1600), (800, 800), (500, 800),
+                                              (400, 400), (300, 400), (1, 200)])  # fmt: skip
+def test_jpeg_is_reduced_to_what_is_enough(tmp_path, enough, side):
+    save_large(tmp_path / "p.jpg")
+    asked = []
+    image = decode(tmp_path / "p.jpg", enough=enough, reserve=asked.append)
+    assert image.pixels.shape == (side * 3 // 4, side, 3)
+    assert (image.width, image.height) == (1600, 1200)
+    assert image.scale == side / 1600
+    assert asked == [image.pixels.nbytes]
+    full = decode(tmp_path / "p.jpg")
+    assert full.content_hash == image.content_hash
+    assert abs(int(image.pixels[0, 0, 0]) - int(full.pixels[0, 0, 0])) < 5
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_reduced_jpeg_is_upright(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    save_large(tmp_path / "p.jpg", exif=exif)
+    full, image = decode(tmp_path / "p.jpg"), decode(tmp_path / "p.jpg", enough=500)
+    assert (image.width, image.height) == full.pixels.shape[1::-1]
+    assert image.pixels.shape == (full.pixels.shape[0] // 2, full.pixels.shape[1] // 2, 3)
+    small = full.pixels[::2, ::2].astype(int)
+    assert np.abs(image.pixels.astype(int) - small).max() < 8
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_reduced_jpeg_of_other_modes_becomes_rgb(tmp_path, mode):
+    make_picture().resize((960, 640)).convert(mode).save(tmp_path / "p.jpg")
+    assert decode(tmp_path / "p.jpg", enough=240).pixels.shape == (160, 240, 3)
+
+
+def test_odd_sides_keep_their_scale(tmp_path):
+    save_large(tmp_path / "p.jpg", (1601, 1199))
+    image = decode(tmp_path / "p.jpg", enough=400)
+    assert image.pixels.shape == (300, 401, 3)
+    assert image.scale == pytest.approx(0.25, rel=2e-3)
+
+
+def test_truncated_jpeg_is_reduced_too(tmp_path):
+    save_large(tmp_path / "p.jpg", quality=100)
+    data = (tmp_path / "p.jpg").read_bytes()
+    (tmp_path / "p.jpg").write_bytes(data[: len(data) // 2])
+    image = decode(tmp_path / "p.jpg", enough=400)
+    assert "truncated" in (image.warning or "")
+    assert image.pixels.shape == (300, 400, 3)
+
+
+def test_other_formats_are_not_reduced(tmp_path):
+    save_large(tmp_path / "p.png")
+    assert decode(tmp_path / "p.png", enough=400).scale == 1

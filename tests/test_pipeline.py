@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from batchage import pipeline as pipeline_module
+from batchage.align import align
 from batchage.bundle import load_bundle
-from batchage.config import ScanConfig
+from batchage.config import DetectorSettings, ScanConfig
+from batchage.decode import decode
 from batchage.errors import OutputError
 from batchage.hardware import Compute
 from batchage.pipeline import Pipeline
@@ -30,6 +32,7 @@ class StandIn:
 
     def __init__(self):
         self.sizes = []
+        self.landmarks = FACE
 
     def detect(self, images):
         self.sizes.append(len(images))
@@ -39,7 +42,7 @@ class StandIn:
             if kind == DETECT_FAILS:
                 raise RuntimeError("no faces in this light")
             n = 0 if kind == NO_FACE else int(image[0, -1, 0]) // 20
-            points = np.repeat(FACE[None], n, axis=0)
+            points = np.repeat(self.landmarks[None], n, axis=0)
             if kind == ALIGN_FAILS:
                 points = np.zeros((n, 3), np.float32)
             boxes = np.repeat(np.array([[4, 4, 28, 28]], np.float32), n, axis=0)
@@ -237,6 +240,67 @@ def test_leaving_while_the_last_photo_hangs_is_prompt(run, model, tmp_path, monk
         list(pipeline.run(iter_images([tmp_path / "photos"])))
     pipeline.close()
     assert all(worker._process.poll() is not None for worker in pipeline._pool._workers)
+
+
+LARGE = (2048, 1536)
+SMALL_FACE = FACE / 2 + 4
+
+
+def make_large_photo(path, n_faces=1):
+    """A JPEG that is decoded at half its size; the stand-in's face is small in it."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(PLAIN - 8, PLAIN + 8, (LARGE[1], LARGE[0], 3)).astype(np.uint8)
+    pixels[:8, :8] = PLAIN
+    pixels[:, -8:] = n_faces * 20 + 5
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, quality=95)
+
+
+def test_small_faces_are_cut_out_of_the_full_picture(run, tmp_path):
+    path = tmp_path / "photos" / "large.jpg"
+    make_large_photo(path, n_faces=2)
+    run.detector.landmarks = SMALL_FACE
+    make_photo(tmp_path / "photos" / "other.png")
+    found = run(crops=tmp_path / "crops", detection=DetectorSettings(detect_size=512))
+    assert list(found) == ["large.jpg", "other.png"]
+    record = found["large.jpg"]
+    assert (record.status, record.width, record.height) == ("ok", *LARGE)
+    expected = align(decode(path).pixels, 2 * SMALL_FACE, 32)
+    for face in record.faces:
+        assert np.array_equal(face.landmarks, 2 * SMALL_FACE)
+        assert face.sharpness == expected.sharpness
+    crop = np.asarray(Image.open(tmp_path / "crops" / record.faces[0].crop))
+    assert np.array_equal(crop, expected.pixels)
+
+
+def test_photo_that_is_gone_before_its_small_faces_are_cut_out_is_a_row(run, tmp_path, monkeypatch):
+    make_large_photo(tmp_path / "photos" / "large.jpg")
+    make_photo(tmp_path / "photos" / "other.png")
+    run.detector.landmarks = SMALL_FACE
+    detect = StandIn.detect
+
+    def detect_and_remove(self, images):
+        (tmp_path / "photos" / "large.jpg").unlink(missing_ok=True)
+        return detect(self, images)
+
+    monkeypatch.setattr(StandIn, "detect", detect_and_remove)
+    found = run(detection=DetectorSettings(detect_size=512))
+    assert found["large.jpg"].status == "unreadable"
+    assert "can't be read" in found["large.jpg"].error
+    assert found["large.jpg"].faces == []
+    assert found["other.png"].status == "ok"
+
+
+def test_order_is_kept_while_small_faces_are_cut_out(run, tmp_path):
+    for number in range(30):
+        if number % 3:
+            make_photo(tmp_path / "photos" / f"{number:02}.png")
+        else:
+            make_large_photo(tmp_path / "photos" / f"{number:02}.jpg")
+    run.detector.landmarks = SMALL_FACE
+    found = run(detection=DetectorSettings(detect_size=512))
+    assert [int(name[:2]) for name in found] == list(range(30))
+    assert all(len(record.faces) == 1 for record in found.values())
 
 
 def test_batches_are_halved_where_memory_does_not_suffice(model):

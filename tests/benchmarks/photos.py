@@ -26,7 +26,7 @@ def portraits() -> list[Image.Image]:
 
 
 def make_photo(n_faces: int, rng: np.random.Generator) -> Image.Image:
-    """A photo with `n_faces` heads that don't overlap, on a soft background, with a sensor's grain."""
+    """A photo with `n_faces` heads that don't overlap, on a soft background, with grain."""
     width, height = SIZE
     coarse = rng.integers(60, 200, (6, 8, 3), np.uint8)
     photo = Image.fromarray(coarse).resize(SIZE, Image.Resampling.BICUBIC)
