@@ -260,7 +260,7 @@ def _run(
         with scan:
             count = _Count(walk)
             count.start()
-            _watch(scan, count, quiet)
+            n_faces = _watch(scan, count, quiet)
     except KeyboardInterrupt as signalled:
         if scan.sink.can_go_on():
             signalled.args = (HOW_TO_GO_ON,)
@@ -283,7 +283,8 @@ def _run(
     if not quiet:
         show(Console(stderr=True), tally, seconds, places, scan.sink.taken_over, scan.sink.gone)
     if profile:
-        scan.profile.show(Console(stderr=True), seconds, tally.files - scan.sink.taken_over)
+        scanned = tally.files - scan.sink.taken_over
+        scan.profile.show(Console(stderr=True), seconds, scanned, n_faces)
     return tally.unread
 
 
@@ -292,8 +293,8 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
-def _watch(scan: Scan, count: _Count, quiet: bool) -> None:
-    """Run the scan under a progress bar, with a line in the log for each file."""
+def _watch(scan: Scan, count: _Count, quiet: bool) -> int:
+    """Run the scan under a progress bar, with a line in the log for each file; the faces found."""
     from tqdm import tqdm
 
     n_faces = 0
@@ -312,6 +313,7 @@ def _watch(scan: Scan, count: _Count, quiet: bool) -> None:
             with tqdm.external_write_mode(file=sys.stderr):
                 line = f"{record.ref.relative}: {record.status}{detail}"
                 log.log(level, "%s", _printable(line))
+    return n_faces
 
 
 @app.command()

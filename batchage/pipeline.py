@@ -166,6 +166,7 @@ class Pipeline:
                     if not ahead:
                         is_done = True
                         return
+                    self._profile.add_fill(sum(f.done() for f in ahead), DECODED_AHEAD)
                     with self._profile.stage(WAIT):
                         group = [ahead.popleft().result()]
                     # Waiting for a second one, which may wait for the first one's bytes, would

@@ -37,9 +37,13 @@ class Profile:
 
     Attributes:
         stages: By name, in the order in which they first came.
+        fills: How often the queue of decoded photos was looked at.
+        fill: Sum of the shares of it that were ready then.
     """
 
     stages: dict[str, StageTime] = field(default_factory=dict)
+    fills: int = 0
+    fill: float = 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -56,18 +60,24 @@ class Profile:
         stage.wall += wall
         stage.cpu += cpu
 
+    def add_fill(self, n_ready: int, n_places: int) -> None:
+        """Note how many of the photos that are decoded ahead are ready."""
+        self.fills += 1
+        self.fill += n_ready / n_places
+
     def efficiency(self, wall: float, n_cores: int | None = None) -> float:
         """Processor time of all stages, spread over all cores, as a share of the wall time."""
         cores = n_cores or os.cpu_count() or 1
         return sum(stage.cpu for stage in self.stages.values()) / cores / wall if wall else 0.0
 
-    def show(self, console: Console, wall: float, n_photos: int) -> None:
+    def show(self, console: Console, wall: float, n_photos: int, n_faces: int) -> None:
         """Print the stages.
 
         Args:
             console: Where to.
             wall: Seconds of the whole scan.
             n_photos: Photos that were scanned.
+            n_faces: Faces that were found in them.
         """
         table = Table(title="where the time went", title_justify="left")
         table.add_column("stage", style="bold")
@@ -85,7 +95,10 @@ class Profile:
         table.add_row("everything else", f"{rest:.2f}", f"{rest / wall:.0%}", "", "")
         console.print(table)
         cores = os.cpu_count() or 1
-        console.print(
+        lines = [
+            f"{n_photos / wall:.1f} photos and {n_faces / wall:.1f} faces a second",
             f"{self.efficiency(wall):.0%} of {cores} cores' time went into these stages",
-            style="dim",
-        )
+        ]
+        if self.fills:
+            lines.append(f"{self.fill / self.fills:.0%} of the photos decoded ahead were ready")
+        console.print("\n".join(lines), style="dim")

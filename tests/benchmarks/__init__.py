@@ -1,0 +1,1 @@
+"""Measurements, run by hand; `docs/performance.md` says how and what came out."""

@@ -1,0 +1,1 @@
+"""The same folder with other tools, side by side in one run."""
