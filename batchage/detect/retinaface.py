@@ -132,7 +132,9 @@ class RetinaFace:
         bundle = load_bundle(DEFAULT_DETECTOR, KIND)
         self.detector_id = bundle.model_id
         in_float32 = replace(compute, precision="float32")
-        self._forward = load_forward(in_float32, bundle.weights, build_network, build_graph)
+        self._forward = load_forward(
+            in_float32, bundle.weights, build_network, build_graph, few_shapes=True
+        )
 
     def detect(self, images: Sequence[ImageArray]) -> list[Detections]:
         """Faces of each RGB uint8 picture, in that picture's pixels, best score first."""

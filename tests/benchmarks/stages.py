@@ -57,7 +57,11 @@ def measure_detection() -> dict[str, float]:
     found = {}
     for name, compute in runtimes().items():
         forward = load_forward(
-            compute, weights, retinaface_network.build_network, retinaface_network.build_graph
+            compute,
+            weights,
+            retinaface_network.build_network,
+            retinaface_network.build_graph,
+            few_shapes=True,
         )
         found[name] = 1000 * shortest(lambda forward=forward: forward(batch))
     return found
