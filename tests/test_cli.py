@@ -247,6 +247,19 @@ def test_help_needs_no_tensorflow():
     assert b"--thumbnails" in result.stdout
 
 
+def test_scan_on_a_processor_needs_no_tensorflow(tmp_path):
+    code = (
+        "import sys; sys.modules.update(tensorflow=None, keras=None);"
+        "from batchage.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "scan", PHOTOS / "portraits", "--device", "cpu"]
+    result = subprocess.run(
+        [*command, "-o", tmp_path / "r.parquet"], check=False, capture_output=True
+    )
+    assert result.returncode == 0, result.stderr.decode()
+    assert read_table(tmp_path / "r.parquet").num_rows == 6
+
+
 def test_info_shows_precision_and_verified_bundles():
     result = run("info")
     shown = result.stdout.decode()
