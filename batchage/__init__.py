@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from batchage.api import Scan, ScanResult, scan
     from batchage.config import DetectorSettings, ScanConfig
     from batchage.evaluation.run import Evaluation, evaluate
+    from batchage.reporting.make import report
     from batchage.version import __version__
     from batchage.walk import ScanFilter, iter_images
 
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "iter_images",
+    "report",
     "scan",
 ]
 
@@ -44,6 +46,7 @@ _LAZY = {
     "__version__": "batchage.version",
     "evaluate": "batchage.evaluation.run",
     "iter_images": "batchage.walk",
+    "report": "batchage.reporting.make",
     "scan": "batchage.api",
 }
 

@@ -146,6 +146,9 @@ def scan(
         Path | None, typer.Option(help="Folder for annotated thumbnails.")
     ] = None,
     crops: Annotated[Path | None, typer.Option(help="Folder for the aligned crops.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for a page to look at, with its thumbnails.")
+    ] = None,
     files_from: Annotated[
         Path | None,
         typer.Option(help="File with one path a line, or NUL-separated; - for standard input."),
@@ -222,9 +225,11 @@ def scan(
     """
     with _errors_to_exit_codes():
         _set_up_logging(verbose, quiet, log_file)
+        if report and str(output) == "-":
+            raise UsageError("--report needs a table: give -o a file, not -")
         config = ScanConfig(
             output=output,
-            thumbnails=thumbnails,
+            thumbnails=thumbnails or (report and report / "thumbnails"),
             crops=crops,
             filter=ScanFilter(recursive, tuple(include or ()), tuple(exclude or ()), hidden),
             detector=detector,
@@ -242,8 +247,16 @@ def scan(
             overwrite=overwrite,
         )
         unread = _run(config, list(inputs or []), files_from, quiet, profile)
+        if report:
+            _make_report(output, report, None)
     if unread:
         raise typer.Exit(EXIT_UNREAD)
+
+
+def _make_report(table: Path, output: Path, thumbnails: Path | None) -> None:
+    from batchage.reporting.make import report as make
+
+    typer.echo(f"open {make(table, output, thumbnails)} in a browser", err=True)
 
 
 def _run(
@@ -344,6 +357,22 @@ def evaluate(
             typer.echo(f"{n:,} {description}")
         show(Console(), evaluation.metrics)
         typer.echo(f"saved in {output}: {', '.join(f.name for f in evaluation.files)}", err=True)
+
+
+@app.command()
+def report(
+    table: Annotated[Path, typer.Argument(help="Table of faces that a scan wrote.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the page.")] = Path(
+        "report"
+    ),
+    thumbnails: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the scan's thumbnails, if it is not where it was written."),
+    ] = None,
+) -> None:
+    """Make a page of a scan's results: charts, a gallery of faces, what could not be read."""
+    with _errors_to_exit_codes():
+        _make_report(table, output, thumbnails)
 
 
 @app.command()

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from batchage.errors import UsageError
 from batchage.evaluation.labels import Label
 from batchage.evaluation.metrics import QUALITIES, Outcome
 from batchage.types import FloatArray
-from batchage.write import read_table
 
 PREDICTED_COLUMNS = ("age_years", "age_low", "age_high", "gender_prob_female")
 POSITION_COLUMNS = ("image_path", "root", "image_width", "image_height", "x1", "y1", "x2", "y2")
@@ -64,24 +62,6 @@ def outcome_of(labels: Sequence[Label], faces: Sequence[dict[str, Any]]) -> Outc
         np.array([label.group for label in labels], object),
         {name: column(name) for name in QUALITIES},
     )
-
-
-def read_faces(path: Path) -> pa.Table:
-    """A faces table.
-
-    Raises:
-        UsageError: It isn't one.
-    """
-    try:
-        table = read_table(path)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UsageError(
-            f"{path}: can't be read as a table of faces ({reason}); give the one that a scan wrote"
-        ) from None
-    if not set(COLUMNS) <= set(table.column_names):
-        raise UsageError(f"{path}: is the table of images; give the table of faces")
-    return table.select(COLUMNS)
 
 
 def _choose(faces: Sequence[dict[str, Any]]) -> dict[str, Any]:

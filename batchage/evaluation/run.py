@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from batchage.errors import OutputError, UsageError
-from batchage.evaluation.join import Joined, join, read_faces
+from batchage.evaluation.join import COLUMNS, Joined, join
 from batchage.evaluation.labels import read_csv
 from batchage.evaluation.metrics import all_metrics
 from batchage.evaluation.plots import save_plots
 from batchage.evaluation.report import markdown_table, sections
+from batchage.write import read_columns
 
 RESULTS_FILE = "evaluation.json"
 REPORT_FILE = "evaluation.md"
@@ -65,7 +66,7 @@ def evaluate(
         UsageError: Table or labels can't be used, or no label names a photo of the table.
         OutputError: The folder can't be written.
     """
-    faces, found = read_faces(Path(table)).to_pylist(), read_csv(Path(labels))
+    faces, found = read_columns(Path(table), COLUMNS).to_pylist(), read_csv(Path(labels))
     try:
         joined = join(faces, found)
     except UsageError as error:

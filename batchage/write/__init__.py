@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -17,7 +17,15 @@ from batchage.write.csv import unescape_cell
 from batchage.write.files import as_output_error, put_into_place, write_json
 from batchage.write.schema import FACES, IMAGES
 
-__all__ = ["OutputPaths", "Rows", "TablesWriter", "output_paths", "read_table", "unescape_cell"]
+__all__ = [
+    "OutputPaths",
+    "Rows",
+    "TablesWriter",
+    "output_paths",
+    "read_columns",
+    "read_table",
+    "unescape_cell",
+]
 
 ROWS_PER_BATCH = 4096
 
@@ -57,6 +65,25 @@ def read_table(path: Path) -> pa.Table:
     """A table that a scan wrote, in any of the formats, in the schema's types."""
     schema = IMAGES if path.stem.endswith(".images") else FACES
     return table_format(path).read(path, schema)
+
+
+def read_columns(path: Path, names: Sequence[str]) -> pa.Table:
+    """Columns of a table that a scan wrote.
+
+    Raises:
+        UsageError: It isn't one, or not the one that has them.
+    """
+    try:
+        table = read_table(path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UsageError(
+            f"{path}: can't be read as a scan's table ({reason}); give the one that a scan wrote"
+        ) from None
+    if missing := [name for name in names if name not in table.column_names]:
+        other = "images" if missing[0] in FACES.names else "faces"
+        raise UsageError(f"{path}: is the table of {other}, which has no column {missing[0]}")
+    return table.select(list(names))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,1 @@
+"""A page of a scan's results, to be looked at in a browser."""

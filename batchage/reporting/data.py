@@ -1,0 +1,93 @@
+"""A scan's tables as compact columns for the page."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from batchage.types import ERROR_STATUSES
+
+FACE_COLUMNS = [
+    "image_path", "root", "image_width", "image_height", "x1", "y1", "x2", "y2", "detection_score",
+    "age_years", "age_low", "age_high", "gender", "gender_prob_female",
+]  # fmt: skip
+IMAGE_COLUMNS = ["image_path", "root", "captured_at", "status", "error", "thumbnail"]
+SIDES = {"x1": "image_width", "x2": "image_width", "y1": "image_height", "y2": "image_height"}
+BOX_UNITS = 10_000
+"""Boxes are in ten-thousandths of the photo's width and height."""
+
+
+def _numbers(column: Any, digits: int) -> list[float | int | None]:
+    """Rounded numbers; without digits, whole ones."""
+    rounded = pc.round(column.cast(pa.float64()), digits).to_pylist()
+    return [int(x) if digits == 0 and x is not None else x for x in rounded]
+
+
+def _shares(faces: pa.Table, edge: str, side: str) -> list[int]:
+    """Where a box's edge is along its photo's side, in `BOX_UNITS`."""
+    shares = faces[edge].to_numpy() / faces[side].to_numpy()
+    return list(np.rint(shares * BOX_UNITS).astype(int).tolist())
+
+
+def _photo_index(faces: pa.Table, images: pa.Table) -> NDArray[np.int64]:
+    """The row in `images` of each face's photo; -1 where it has none."""
+    places = {
+        key: row
+        for row, key in enumerate(
+            zip(images["root"].to_pylist(), images["image_path"].to_pylist(), strict=True)
+        )
+    }
+    keys = zip(faces["root"].to_pylist(), faces["image_path"].to_pylist(), strict=True)
+    return np.array([places.get(key, -1) for key in keys], np.int64)
+
+
+def page_data(faces: pa.Table, images: pa.Table) -> dict[str, Any]:
+    """What the page's script works with, JSON-ready.
+
+    Args:
+        faces: Rows with `FACE_COLUMNS`.
+        images: Rows with `IMAGE_COLUMNS`.
+
+    Returns:
+        `photos` with faces and `faces`, each a dict of columns of one length; `unread`, the files
+        that could not be read, row by row.
+    """
+    rows = _photo_index(faces, images)
+    faces, rows = faces.filter(pa.array(rows >= 0)), rows[rows >= 0]
+    used, photo = np.unique(rows, return_inverse=True)
+    shown = images.take(pa.array(used))
+    sizes = np.zeros((2, len(used)), int)
+    for row, name in zip(sizes, ("image_width", "image_height"), strict=True):
+        row[photo] = faces[name].to_numpy()
+    boxes = {name: _shares(faces, name, side) for name, side in SIDES.items()}
+    bad = images.filter(pc.is_in(images["status"].cast("string"), pa.array(sorted(ERROR_STATUSES))))
+    taken = pc.strftime(shown["captured_at"], "%Y-%m-%d %H:%M").to_pylist()
+    return {
+        "photos": {
+            "path": shown["image_path"].to_pylist(),
+            "thumbnail": shown["thumbnail"].to_pylist(),
+            "taken": taken,
+            "width": sizes[0].tolist(),
+            "height": sizes[1].tolist(),
+        },
+        "faces": {
+            "photo": photo.tolist(),
+            **boxes,
+            "age": _numbers(faces["age_years"], 1),
+            "low": _numbers(faces["age_low"], 0),
+            "high": _numbers(faces["age_high"], 0),
+            "female": _numbers(faces["gender_prob_female"], 3),
+            "score": _numbers(faces["detection_score"], 3),
+        },
+        "unread": bad.select(["image_path", "status", "error"]).to_pylist(),
+    }
+
+
+def as_script(data: dict[str, Any]) -> str:
+    """A script that holds the data: a page that is opened from disk may load nothing else."""
+    return f"const DATA = {json.dumps(data, separators=(',', ':'))};\n"
