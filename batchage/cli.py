@@ -90,7 +90,7 @@ def scan(
         typer.Option(
             "-o",
             "--output",
-            help="Table to write: .parquet, .csv, .jsonl; - for CSV on standard output.",
+            help="Table to write: .parquet, .csv, .jsonl, .feather; - for CSV on standard output.",
         ),
     ] = Path("results.parquet"),
     thumbnails: Annotated[

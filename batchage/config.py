@@ -49,7 +49,7 @@ class ScanConfig:
     """Settings of a scan.
 
     Attributes:
-        output: Table of faces to write (`.parquet`, `.csv`, `.jsonl`); None writes nothing.
+        output: Table of faces to write, in the format of its suffix; None writes nothing.
         thumbnails: Folder for annotated thumbnails, or None.
         crops: Folder for the aligned crops, or None.
         filter: Which files of a folder are looked at.

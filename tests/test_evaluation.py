@@ -228,7 +228,7 @@ def test_group_names_cannot_break_the_report():
     ]
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl", ".feather"])
 def test_command_prints_and_saves(tmp_path, suffix):
     records = [make_record(f"{i}.jpg", [20.0 + i]) for i in range(30)]
     table = make_table(tmp_path / f"r{suffix}", records)

@@ -31,7 +31,7 @@ ABOUT = {
     "filter": {"recursive": True},
     "inputs": ["photos"],
 }
-SUFFIXES = [".parquet", ".csv", ".jsonl"]
+SUFFIXES = [".parquet", ".csv", ".jsonl", ".feather"]
 
 
 def make_photo(path, content="x", mtime=1_600_000_000):

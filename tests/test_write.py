@@ -3,6 +3,7 @@
 import io
 import json
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from batchage.write.schema import FACES, IMAGES, faces_batch, images_batch
 from tests.builders import write_tables
 
 ROOT = Path(__file__).resolve().parent.parent
-SUFFIXES = [".parquet", ".csv", ".jsonl"]
+SUFFIXES = [".parquet", ".csv", ".jsonl", ".feather"]
 NAMES = [
     "plain.jpg",
     "=cmd|' /C calc'!A0.jpg",
@@ -172,7 +173,7 @@ def test_output_that_is_a_folder_or_lies_in_a_file_is_refused(tmp_path):
 
 
 def test_unknown_suffix_names_the_known_ones():
-    with pytest.raises(UsageError, match=r"\.parquet, \.csv or \.jsonl"):
+    with pytest.raises(UsageError, match=r"\.parquet, \.csv, \.jsonl or \.feather"):
         output_paths(Path("results.xlsx"))
 
 
@@ -204,10 +205,13 @@ def test_tables_are_read_by_column_name(tmp_path, suffix):
         names = [*reversed(table.column_names)]
         pq.write_table(table.select(names).append_column("mine", pa.array(["x"])), path)
     else:
-        frame = pd.read_csv(path) if suffix == ".csv" else pd.read_json(path, lines=True)
+        readers = {".csv": pd.read_csv, ".feather": pd.read_feather}
+        frame = readers.get(suffix, partial(pd.read_json, lines=True))(path)
         frame = frame[frame.columns[::-1]].assign(mine="x")
         if suffix == ".csv":
             frame.to_csv(path, index=False)
+        elif suffix == ".feather":
+            frame.to_feather(path)
         else:
             path.write_text(frame.to_json(orient="records", lines=True))
     assert read_table(path).select(["x1", "x2", "age_low"]) == table.select(["x1", "x2", "age_low"])

@@ -15,7 +15,7 @@ from batchage.errors import UsageError
 from batchage.write.base import TableWriter, check_suffix, table_format
 from batchage.write.csv import unescape_cell
 from batchage.write.files import as_output_error, put_into_place, write_json
-from batchage.write.schema import FACES, IMAGES
+from batchage.write.schema import FACES, IMAGES, without_dictionaries
 
 __all__ = [
     "OutputPaths",
@@ -111,10 +111,7 @@ class _Table:
         self.path, self.partial = path, folder / f"{path.name}.partial"
         self._waiting: list[pa.Table] = []
         self._schema = schema
-        plain = [
-            f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in schema
-        ]
-        self._plain = pa.schema(plain)
+        self._plain = without_dictionaries(schema)
         with as_output_error(path):
             self._stream: BinaryIO = self.partial.open("wb")
         self._writer: TableWriter = table_format(path).open_writer(self._stream, schema, metadata)

@@ -49,6 +49,7 @@ FORMATS = {
     ".parquet": "batchage.write.parquet",
     ".csv": "batchage.write.csv",
     ".jsonl": "batchage.write.jsonl",
+    ".feather": "batchage.write.feather",
 }
 
 

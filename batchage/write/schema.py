@@ -72,6 +72,12 @@ IMAGES = pa.schema(
 )
 
 
+def without_dictionaries(schema: pa.Schema) -> pa.Schema:
+    """The schema with plain text in place of `WORD`."""
+    fields = [f.with_type(TEXT) if pa.types.is_dictionary(f.type) else f for f in schema]
+    return pa.schema(fields)
+
+
 def modified_at(seconds: float | None) -> datetime | None:
     """A file's modification time as the images table has it; None where it can't hold it."""
     try:

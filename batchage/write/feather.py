@@ -1,0 +1,56 @@
+"""Feather: an Arrow file, which pandas, Polars and R open without converting.
+
+Words are plain text in it: the file format allows a column only one dictionary, which rows that are
+streamed don't know beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from batchage.write.base import require_columns
+from batchage.write.parquet import METADATA_PREFIX
+from batchage.write.schema import without_dictionaries
+
+
+class FeatherWriter:
+    """Streams one table."""
+
+    def __init__(self, stream: BinaryIO, schema: pa.Schema) -> None:
+        """Write the head."""
+        self._schema = schema
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        self._writer = pa.ipc.new_file(stream, schema, options=options)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append rows."""
+        self._writer.write_batch(batch.cast(self._schema))
+
+    def close(self) -> None:
+        """Write the foot."""
+        self._writer.close()
+
+
+class FeatherFormat:
+    """Zstandard-compressed; `batchage.*` keys of the schema metadata describe the run."""
+
+    def open_writer(
+        self, stream: BinaryIO, schema: pa.Schema, metadata: Mapping[str, str]
+    ) -> FeatherWriter:
+        """A writer of a table with `schema` to `stream`."""
+        about = {f"{METADATA_PREFIX}{key}": value for key, value in metadata.items()}
+        return FeatherWriter(stream, without_dictionaries(schema).with_metadata(about))
+
+    def read(self, path: Path, schema: pa.Schema) -> pa.Table:
+        """The table in a file; its own metadata are kept."""
+        with pa.OSFile(str(path)) as file:
+            table = pa.ipc.open_file(file).read_all()
+        require_columns(table.column_names, schema)
+        return table.select(schema.names).cast(schema.with_metadata(table.schema.metadata))
+
+
+FORMAT = FeatherFormat()
