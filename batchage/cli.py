@@ -27,7 +27,6 @@ DEFAULTS = ScanConfig()
 log = logging.getLogger("batchage")
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Find every face in a folder of photos and write one tidy table of ages and genders.",
@@ -161,6 +160,9 @@ def scan(
         bool, typer.Option("--overwrite", help="Scan anew, replace a finished output.")
     ] = DEFAULTS.overwrite,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time went.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The summary as JSON on standard output, for scripts.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary.")] = False,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="A line for every file.")
@@ -178,6 +180,8 @@ def scan(
         _set_up_logging(verbose, quiet, log_file)
         if report and str(output) == "-":
             raise UsageError("--report needs a table: give -o a file, not -")
+        if as_json and str(output) == "-":
+            raise UsageError("--json and -o - both write to standard output: give -o a file")
         config = ScanConfig(
             output=output,
             thumbnails=thumbnails or (report and report / "thumbnails"),
@@ -197,9 +201,10 @@ def scan(
             checksum=checksum,
             overwrite=overwrite,
         )
-        from batchage.progress import run
+        from batchage.progress import Shown, run
 
-        unread = run(config, list(inputs or []), files_from, quiet, profile)
+        shown = Shown(progress=not quiet, summary=not quiet, profile=profile, as_json=as_json)
+        unread = run(config, list(inputs or []), files_from, shown)
         if report:
             _make_report(output, report, None)
     if unread:

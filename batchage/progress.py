@@ -6,12 +6,14 @@ All of it goes to standard error; standard output is for data.
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -28,17 +30,31 @@ HOW_TO_GO_ON = "; what was computed is saved, the same command goes on from ther
 log = logging.getLogger("batchage")
 
 
-def run(
-    config: ScanConfig, inputs: list[Path], files_from: Path | None, quiet: bool, profile: bool
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What of a scan is shown.
+
+    Attributes:
+        progress: A bar.
+        summary: A table at the end.
+        profile: Where the time went.
+        as_json: The summary as JSON on standard output.
+    """
+
+    progress: bool = True
+    summary: bool = True
+    profile: bool = False
+    as_json: bool = False
+
+
+def run(config: ScanConfig, inputs: list[Path], files_from: Path | None, shown: Shown) -> int:
     """Scan with progress and summary.
 
     Args:
         config: The settings.
         inputs: Files and folders; `-` stands for a list on standard input.
         files_from: A list of further ones, or None.
-        quiet: Whether progress and summary are left out.
-        profile: Whether to show where the time went.
+        shown: What is shown of it.
 
     Returns:
         The number of files that could not be read.
@@ -54,7 +70,7 @@ def run(
         with scan:
             count = _Count(walk)
             count.start()
-            n_faces = _watch(scan, count, quiet)
+            n_faces = _watch(scan, count, shown.progress)
     except KeyboardInterrupt as signalled:
         if scan.sink.can_go_on():
             signalled.args = (HOW_TO_GO_ON,)
@@ -70,9 +86,12 @@ def run(
     if config.crops:
         places["crops"] = config.crops
     seconds = time.perf_counter() - started
-    if not quiet:
+    if shown.summary:
         show(Console(stderr=True), tally, seconds, places, scan.sink.taken_over, scan.sink.gone)
-    if profile:
+    if shown.as_json:
+        written = {name.replace(" ", "_"): str(path) for name, path in places.items()}
+        print(json.dumps({**tally.to_dict(), "seconds": round(seconds, 3), "written": written}))
+    if shown.profile:
         scanned = tally.files - scan.sink.taken_over
         scan.profile.show(Console(stderr=True), seconds, scanned, n_faces)
     return tally.unread
@@ -117,11 +136,11 @@ class _Count(threading.Thread):
             self.total = sum(1 for _ in self._walk())
 
 
-def _watch(scan: Scan, count: _Count, quiet: bool) -> int:
+def _watch(scan: Scan, count: _Count, progress: bool) -> int:
     """Run the scan under a progress bar, with a line in the log for each file; the faces found."""
     n_faces = 0
-    progress = {"total": count.total, "disable": quiet or None}
-    with tqdm(unit=" photos", file=sys.stderr, **progress) as bar:
+    hidden = None if progress else True
+    with tqdm(unit=" photos", file=sys.stderr, total=count.total, disable=hidden) as bar:
         for number, record in enumerate(scan, start=1):
             if number == 1 and scan.sink.is_continued:
                 tqdm.write("batchage: an interrupted scan goes on", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
@@ -34,6 +35,17 @@ class Tally:
         self.statuses.update(images["status"].to_pylist())
         self.genders.update(faces["gender"].to_pylist())
         self.decades.update(int(age // 10) * 10 for age in faces["age_years"].to_pylist())
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {
+            "photos": self.files,
+            "faces": self.faces,
+            "could_not_be_read": self.unread,
+            "statuses": dict(sorted(self.statuses.items())),
+            "genders": dict(sorted(self.genders.items())),
+            "decades": {str(decade): n for decade, n in sorted(self.decades.items())},
+        }
 
     @property
     def files(self) -> int:

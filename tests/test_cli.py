@@ -247,6 +247,21 @@ def test_help_needs_no_tensorflow():
     assert b"--thumbnails" in result.stdout
 
 
+def test_summary_as_json(tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"")
+    output = tmp_path / "r.parquet"
+    result = run("scan", PHOTOS / "portraits", tmp_path / "bad.jpg", "-o", output, "-q", "--json")
+    assert result.returncode == 3
+    summary = json.loads(result.stdout)
+    assert (summary["photos"], summary["faces"], summary["could_not_be_read"]) == (7, 6, 1)
+    assert summary["statuses"] == {"ok": 6, "unreadable": 1}
+    assert sum(summary["genders"].values()) == sum(summary["decades"].values()) == 6
+    assert summary["written"]["faces_table"] == str(output)
+    refused = run("scan", PHOTOS, "-o", "-", "--json")
+    assert refused.returncode == 2
+    assert "--json" in one_sentence(refused)
+
+
 def test_scan_on_a_processor_needs_no_tensorflow(tmp_path):
     code = (
         "import sys; sys.modules.update(tensorflow=None, keras=None);"
