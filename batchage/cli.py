@@ -202,7 +202,11 @@ def scan(
             overwrite=overwrite,
         )
         from batchage.progress import Shown, run
+        from batchage.thumbnails import prepare_folder
 
+        if report:
+            # Before the scan and not after it.
+            prepare_folder(report)
         shown = Shown(progress=not quiet, summary=not quiet, profile=profile, as_json=as_json)
         unread = run(config, list(inputs or []), files_from, shown)
         if report:
@@ -283,7 +287,7 @@ def info() -> None:
         table.add_row("batchage", __version__)
         table.add_row("python", sys.version.split()[0])
         table.add_row("openvino", version("openvino"))
-        table.add_row("tensorflow", version("tensorflow") if has_tensorflow() else "not installed")
+        table.add_row("tensorflow", "installed" if has_tensorflow() else "not installed")
         table.add_row("GPUs", str(count_gpus()))
         table.add_row("runs on", f"{compute.device} in {compute.precision}: {compute.reason}")
         for path in shipped_bundles():

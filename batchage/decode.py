@@ -157,7 +157,10 @@ def _decode_bytes(
     width, height = opened.image.size
     divisor = _reduction(opened.image, enough)
     _reduce(opened.image, divisor)
-    reserve(opened.image.width * opened.image.height * 3)
+    # Of a progressive file, all coefficients are held, whatever the scale.
+    is_held_whole = opened.image.info.get("progressive")
+    pixels_held = width * height if is_held_whole else opened.image.width * opened.image.height
+    reserve(pixels_held * 3)
     image, warning = _load(opened.image, data, divisor)
     method = _UPRIGHT.get(_integer(opened.tags.get(_ORIENTATION)))
     # Pillow turns TIFFs itself when it loads them.
@@ -191,7 +194,8 @@ def _reduction(image: Image.Image, enough: int | None) -> int:
 def _reduce(image: Image.Image, divisor: int) -> None:
     """Let the decoder leave out what a smaller picture doesn't need."""
     if divisor > 1:
-        image.draft(None, (image.width // divisor, image.height // divisor))
+        sides = (image.width // divisor, image.height // divisor)
+        image.draft(None, (max(1, sides[0]), max(1, sides[1])))
 
 
 def content_hash(path: Path) -> str | None:

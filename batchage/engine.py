@@ -19,6 +19,8 @@ from batchage.types import FloatArray, ImageArray
 if TYPE_CHECKING:
     from batchage.graph import GraphBuilder
 
+NO_MEMORY = "Failed to allocate"
+"""What OpenVINO says then; it has no type for it."""
 Forward = Callable[[ImageArray], Mapping[str, FloatArray]]
 """Outputs by name for RGB uint8 pictures `(B, H, W, 3)`, or a MemoryError for want of memory."""
 Network = Callable[[], Any]
@@ -37,7 +39,8 @@ def load_forward(
         weights: A bundle's weights file.
         network: For a GPU.
         graph: For a processor.
-        few_shapes: Batches will come in few shapes: each is compiled for itself, which is faster.
+        few_shapes: Pictures will come in few shapes. OpenVINO then compiles each for itself and
+            takes them one by one, which is as fast as in batches.
 
     Raises:
         BundleError: The weights don't fit the network.
@@ -59,16 +62,25 @@ def _openvino_forward(graph: Graph, weights: Path, precision: str, few_shapes: b
     core = ov.Core()
     requests: dict[tuple[int, ...], Any] = {}
 
-    def forward(batch: ImageArray) -> Mapping[str, FloatArray]:
+    def infer(batch: ImageArray) -> Mapping[str, FloatArray]:
         shape = batch.shape if few_shapes else ()
-        if shape not in requests:
-            if few_shapes:
-                model.reshape(list(shape))
-            requests[shape] = core.compile_model(model, "CPU", settings).create_infer_request()
-        found = requests[shape].infer([np.ascontiguousarray(batch)], share_inputs=True)
+        try:
+            if shape not in requests:
+                if few_shapes:
+                    model.reshape(list(shape))
+                requests[shape] = core.compile_model(model, "CPU", settings).create_infer_request()
+            found = requests[shape].infer([np.ascontiguousarray(batch)], share_inputs=True)
+        except RuntimeError as error:
+            if NO_MEMORY in str(error):
+                raise MemoryError(NO_MEMORY) from error
+            raise
         return {output.get_any_name(): values for output, values in found.items()}
 
-    return forward
+    def one_by_one(batch: ImageArray) -> Mapping[str, FloatArray]:
+        rows = [infer(batch[i : i + 1]) for i in range(len(batch))]
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    return one_by_one if few_shapes else infer
 
 
 def _keras_forward(network: Network, weights: Path, policy: str) -> Forward:

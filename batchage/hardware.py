@@ -122,8 +122,9 @@ def _find_gpu(is_wanted: bool) -> str:
         if is_wanted:
             raise MissingExtraError(f"{reason}, or use --device cpu")
         return reason
-    if load_tensorflow().config.list_physical_devices("GPU"):
-        return ""
+    with contextlib.suppress(ImportError):
+        if load_tensorflow().config.list_physical_devices("GPU"):
+            return ""
     reason = f"TensorFlow can't use the GPU: {GPU_EXTRA}"
     if is_wanted:
         raise UsageError(f"{reason}, or use --device cpu")

@@ -23,6 +23,7 @@ from batchage.errors import (
     DecoderCrashError,
     DecodeTimeoutError,
     TooLargeError,
+    WorkerError,
 )
 from batchage.hardware import choose_compute
 from batchage.isolation import DecodePool
@@ -238,6 +239,8 @@ class Pipeline:
             try:
                 with self._profile.stage("align"):
                     self._align(photo, faces)
+            except WorkerError:
+                raise
             except Exception as error:
                 self._fail(photo, "alignment", error)
         for photo in readable:
@@ -246,16 +249,17 @@ class Pipeline:
     def _align(self, photo: _Photo, faces: Detections) -> None:
         image, size = photo.image, self.predictor.input_size
         assert image is not None
+        found = image.in_full_size(faces)
+        is_wanted = found.sizes >= self.config.detection.min_face_size
+        faces, photo.found = faces.select(is_wanted), found.select(is_wanted)
         photo.crops = [align(image.pixels, points, size) for points in faces.landmarks]
-        photo.found = faces.transformed(1 / image.scale)
         scales = [estimate_similarity(points, size).scale for points in faces.landmarks]
         if image.scale < 1:
             photo.small = [i for i, scale in enumerate(scales) if scale > LARGEST_SCALE]
         if photo.small:
             points = photo.found.landmarks[photo.small]
-            photo.better_crops = self._recropper.submit(
-                photo.record.ref.path, image.content_hash, points, size
-            )
+            path = photo.record.ref.path
+            photo.better_crops = self._recropper.submit(path, image.content_hash, points, size)
         # Photos wait here until their batch is full: keep no more pixels than are needed.
         thumbnails = self._thumbnails if len(faces) else None
         self._drop_pixels(photo, thumbnails.reduced(image) if thumbnails else None)
@@ -269,8 +273,13 @@ class Pipeline:
                 crops = photo.better_crops.result()
             for index, crop in zip(photo.small, crops, strict=True):
                 photo.crops[index] = crop
+        except (DecodeTimeoutError, DecoderCrashError) as error:
+            # What was seen in the reduced picture is there all the same.
+            photo.record.error = f"small faces were cut out of a reduced picture: {error}"
         except DecodeError as error:
             self._give_up(photo, error)
+        except WorkerError:
+            raise
         except Exception as error:
             self._fail(photo, "alignment", error)
         return photo
@@ -287,6 +296,7 @@ class Pipeline:
 
     def _empty(self, photo: _Photo) -> None:
         photo.found, photo.crops, photo.predictions = Detections.empty(), [], []
+        photo.small, photo.better_crops = [], None
         self._drop_pixels(photo)
 
     def _predict(self, photos: Iterable[_Photo], whole_batches: bool) -> None:

@@ -5,14 +5,18 @@ The full-size picture stays in the process that decodes it: only the crops come 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from batchage.align import Similarity, estimate_similarity, judge, warp
+from batchage.budget import ByteBudget
+from batchage.config import DECODED_BYTES
 from batchage.decode import decode
 from batchage.errors import DecodeError
 from batchage.isolation import DecodePool
@@ -41,10 +45,9 @@ def decode_crops(
     Returns:
         The picture with crops instead of its pixels, one below the other: `(n * size, size, 3)`.
     """
-    image = decode(path, max_pixels=max_pixels)
+    image = decode(path, max_pixels=max_pixels, reserve=reserve)
     similarities = [Similarity(np.array(matrix, np.float64)) for matrix in matrices]
     strip = np.concatenate([warp(image.pixels, each, size) for each in similarities])
-    reserve(strip.nbytes)
     return replace(image, pixels=strip)
 
 
@@ -64,6 +67,7 @@ class Recropper:
         """
         self._max_pixels, self._timeout = max_pixels, timeout
         self._n_workers = n_workers
+        self._budget, self._turns = ByteBudget(DECODED_BYTES), itertools.count()
         self._pool: DecodePool | None = None
         self._threads = ThreadPoolExecutor(n_workers, "recrop")
 
@@ -82,16 +86,35 @@ class Recropper:
             Its result may raise a `DecodeError`.
         """
         self._pool = self._pool or DecodePool(self._n_workers, CROPPER)
-        pool = self._pool
-        return self._threads.submit(self._crop, pool, path, content_hash, landmarks, size)
+        matrices = [estimate_similarity(points, size).matrix.tolist() for points in landmarks]
+        how = {"matrices": matrices, "size": size}
+        return self._threads.submit(
+            self._crop, self._pool, next(self._turns), path, content_hash, landmarks, how
+        )
 
     def _crop(
-        self, pool: DecodePool, path: Path, content_hash: str, landmarks: FloatArray, size: int
+        self,
+        pool: DecodePool,
+        turn: int,
+        path: Path,
+        content_hash: str,
+        landmarks: FloatArray,
+        how: dict[str, Any],
     ) -> list[FaceCrop]:
-        matrices = [estimate_similarity(points, size).matrix.tolist() for points in landmarks]
-        image = pool.decode(path, self._max_pixels, self._timeout, matrices=matrices, size=size)
+        reserved = []
+
+        def reserve(n_bytes: int) -> None:
+            self._budget.acquire(turn, n_bytes)
+            reserved.append(n_bytes)
+
+        try:
+            image = pool.decode(path, self._max_pixels, self._timeout, reserve, **how)
+        finally:
+            self._budget.pass_turn(turn)
+            self._budget.release(sum(reserved))
         if image.content_hash != content_hash:
             raise DecodeError("the file was changed during the scan; scan it again")
+        size = how["size"]
         crops = image.pixels.reshape(-1, size, size, 3)
         return [judge(crop, points) for crop, points in zip(crops, landmarks, strict=True)]
 
@@ -101,6 +124,7 @@ class Recropper:
 
     def close(self) -> None:
         """Stop the processes; what is still waited for ends with an error."""
+        self._budget.close()
         if self._pool:
             self._pool.close()
         self._threads.shutdown(cancel_futures=True)

@@ -188,6 +188,11 @@ class FileSink(Sink):
             for name, value in flat[1].items()
             if flat[0].get(name) != value
         ]
+        if flat[0].get("results_version") != flat[1].get("results_version"):
+            raise UsageError(
+                f"{self._paths.faces}: {what} was made by a version of batchage whose rows differ "
+                "a little; use --overwrite to scan anew"
+            )
         if differing:
             raise UsageError(
                 f"{self._paths.faces}: {what} was made with {', '.join(differing)}; give the same, "

@@ -131,7 +131,7 @@ class ThumbnailWriter:
     def __init__(self, folder: Path, side: int = THUMBNAIL_SIDE) -> None:
         self.folder = folder
         self.side = side
-        _prepare_folder(folder)
+        prepare_folder(folder)
 
     def reduced(self, image: DecodedImage) -> DecodedImage:
         """The picture with no more pixels than its thumbnail needs, for keeping many at hand."""
@@ -163,7 +163,7 @@ class CropWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        _prepare_folder(folder)
+        prepare_folder(folder)
 
     def write(self, ref: ImageRef, face_index: int, pixels: ImageArray) -> str:
         """Write one crop.
@@ -199,7 +199,12 @@ def _is_safe(char: str) -> bool:
     return char in "-_" or unicodedata.category(char)[0] in "LNM"
 
 
-def _prepare_folder(folder: Path) -> None:
+def prepare_folder(folder: Path) -> None:
+    """Make a folder where it does not exist, and see that it can be written.
+
+    Raises:
+        OutputError: It can't.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

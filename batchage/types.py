@@ -93,6 +93,17 @@ class DecodedImage:
         """Decoded pixels per full-size pixel, along the width (1.0 for a full decode)."""
         return float(self.pixels.shape[1] / self.width)
 
+    def in_full_size(self, found: Detections) -> Detections:
+        """Faces that were found in `pixels` of a reduced decode, in full-size pixels.
+
+        Pixel k of a picture reduced by n covers the pixels n * k to n * k + n - 1.
+        """
+        n = round(max(self.width, self.height) / max(self.pixels.shape[:2]))
+        shift = (1 / n - 1) / 2
+        full = found.transformed(n, shift, shift)
+        limits = np.array([self.width, self.height] * 2, np.float32)
+        return Detections(np.clip(full.boxes, 0, limits), full.landmarks, full.scores)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
@@ -121,6 +132,12 @@ class Detections:
     def select(self, keep: NDArray[np.intp] | NDArray[np.bool_]) -> Detections:
         """The faces at `keep` (indices or a mask)."""
         return Detections(self.boxes[keep], self.landmarks[keep], self.scores[keep])
+
+    @property
+    def sizes(self) -> FloatArray:
+        """Square roots of the boxes' areas `(n,)`."""
+        sides = np.maximum(self.boxes[:, 2:] - self.boxes[:, :2], 0)
+        return np.asarray(np.sqrt(sides.prod(axis=1)), np.float32)
 
     def transformed(self, scale: float, dx: float = 0.0, dy: float = 0.0) -> Detections:
         """Coordinates mapped by `(xy - (dx, dy)) * scale`."""

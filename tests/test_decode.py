@@ -14,6 +14,7 @@ from PIL import Image
 
 from batchage.decode import decode
 from batchage.errors import DecodeError, TooLargeError
+from batchage.types import Detections
 
 pillow_heif.register_heif_opener()
 COLOURS = {"upper left": (220, 30, 30), "upper right": (30, 200, 30), "lower left": (30, 30, 220)}
@@ -247,3 +248,24 @@ def test_truncated_jpeg_is_reduced_too(tmp_path):
 def test_other_formats_are_not_reduced(tmp_path):
     save_large(tmp_path / "p.png")
     assert decode(tmp_path / "p.png", enough=400).scale == 1
+
+
+def test_progressive_jpeg_reserves_what_its_decoder_holds(tmp_path):
+    save_large(tmp_path / "p.jpg", progressive=True)
+    asked = []
+    assert decode(tmp_path / "p.jpg", enough=400, reserve=asked.append).scale == 0.25
+    assert asked == [1600 * 1200 * 3]
+
+
+@pytest.mark.parametrize("size", [(5000, 1), (3, 11000), (7, 1601), (1601, 1199), (1199, 1601)])
+def test_faces_of_a_reduced_picture_lie_in_the_photo(tmp_path, size):
+    save_large(tmp_path / "p.jpg", size)
+    image = decode(tmp_path / "p.jpg", enough=400)
+    height, width = image.pixels.shape[:2]
+    box = np.array([[0, 0, width, height]], np.float32)
+    whole = Detections(box, np.zeros((1, 5, 2), np.float32), np.ones(1, np.float32))
+    (found,) = image.in_full_size(whole).boxes
+    assert (found[:2] < 4).all()
+    assert (found[:2] >= 0).all()
+    assert (found[2:] <= size).all()
+    assert (found[2:] > np.array(size) - 5).all()

@@ -1,5 +1,9 @@
 """Both forms of each network give the same numbers, and weights that don't fit are refused."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -115,3 +119,39 @@ def test_a_file_that_is_no_weights_file_is_refused(tmp_path):
     (tmp_path / "weights.h5").write_bytes(b"no HDF5")
     with pytest.raises(BundleError, match="export the bundle again"):
         load_forward(OPENVINO, tmp_path / "weights.h5", None, lambda graph: {})
+
+
+STARVED = """
+import resource
+from pathlib import Path
+import numpy as np
+from batchage.bundle import load_bundle
+from batchage.hardware import Compute
+from batchage.predict.network import KIND
+from batchage.predict.predictor import Predictor
+predictor = Predictor(load_bundle("vgg16-utkface", KIND), Compute("cpu", "float32", ""), 256)
+crops = [np.zeros((128, 128, 3), np.uint8)] * 256
+predictor.predict(crops[:1])
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + (400 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+print(len(predictor.predict(crops)), predictor.batch_size)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_batches_are_halved_where_memory_really_does_not_suffice():
+    result = subprocess.run([sys.executable, "-c", STARVED], capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr.decode()
+    n_faces, batch_size = map(int, result.stdout.split())
+    assert n_faces == 256
+    assert batch_size < 256
+
+
+def test_pictures_of_few_shapes_are_taken_one_by_one():
+    weights = load_bundle("retinaface-mobilenet025", detector.KIND).weights
+    forward = load_forward(
+        OPENVINO, weights, detector.build_network, detector.build_graph, few_shapes=True
+    )
+    batch = random_pictures(3, 96, 128)
+    assert_same(forward(batch), load_detector(OPENVINO)(batch), 1e-3)

@@ -12,11 +12,12 @@ from batchage.align import align
 from batchage.bundle import load_bundle
 from batchage.config import DetectorSettings, ScanConfig
 from batchage.decode import decode
-from batchage.errors import OutputError
+from batchage.errors import OutputError, WorkerError
 from batchage.hardware import Compute
 from batchage.pipeline import Pipeline
 from batchage.predict.network import KIND
 from batchage.predict.predictor import Predictor
+from batchage.recrop import Recropper
 from batchage.types import Detections
 from batchage.walk import iter_images
 from tests.builders import make_bundle
@@ -265,9 +266,11 @@ def test_small_faces_are_cut_out_of_the_full_picture(run, tmp_path):
     assert list(found) == ["large.jpg", "other.png"]
     record = found["large.jpg"]
     assert (record.status, record.width, record.height) == ("ok", *LARGE)
-    expected = align(decode(path).pixels, 2 * SMALL_FACE, 32)
+    # Pixel k of the half-size picture is the middle of the pixels 2k and 2k + 1.
+    in_full_size = (2 * SMALL_FACE + 0.5).astype(np.float32)
+    expected = align(decode(path).pixels, in_full_size, 32)
     for face in record.faces:
-        assert np.array_equal(face.landmarks, 2 * SMALL_FACE)
+        assert np.array_equal(face.landmarks, in_full_size)
         assert face.sharpness == expected.sharpness
     crop = np.asarray(Image.open(tmp_path / "crops" / record.faces[0].crop))
     assert np.array_equal(crop, expected.pixels)
@@ -289,6 +292,43 @@ def test_photo_that_is_gone_before_its_small_faces_are_cut_out_is_a_row(run, tmp
     assert "can't be read" in found["large.jpg"].error
     assert found["large.jpg"].faces == []
     assert found["other.png"].status == "ok"
+
+
+@pytest.mark.parametrize(("least", "n_faces"), [(40, 1), (60, 0)])
+def test_smallest_face_is_in_pixels_of_the_photo(run, tmp_path, least, n_faces):
+    """The stand-in's box has 24 pixels, 48 in the photo."""
+    make_large_photo(tmp_path / "photos" / "large.jpg")
+    found = run(detection=DetectorSettings(detect_size=512, min_face_size=least))
+    assert len(found["large.jpg"].faces) == n_faces
+
+
+def test_full_size_that_takes_too_long_leaves_the_faces_of_the_reduced_picture(
+    run, tmp_path, monkeypatch
+):
+    make_large_photo(tmp_path / "photos" / "large.jpg")
+    run.detector.landmarks = SMALL_FACE
+    submit = Recropper.submit
+
+    def submit_late(self, *arguments):
+        self._timeout = 1e-3
+        return submit(self, *arguments)
+
+    monkeypatch.setattr(Recropper, "submit", submit_late)
+    record = run(detection=DetectorSettings(detect_size=512))["large.jpg"]
+    assert (record.status, len(record.faces)) == ("ok", 1)
+    assert "reduced picture: decoding took more than" in record.error
+
+
+def test_workers_that_cannot_be_started_end_the_scan(run, tmp_path, monkeypatch):
+    make_large_photo(tmp_path / "photos" / "large.jpg")
+    run.detector.landmarks = SMALL_FACE
+
+    def fail(*_):
+        raise WorkerError("no processes")
+
+    monkeypatch.setattr(Recropper, "submit", fail)
+    with pytest.raises(WorkerError):
+        run(detection=DetectorSettings(detect_size=512))
 
 
 def test_order_is_kept_while_small_faces_are_cut_out(run, tmp_path):

@@ -8,15 +8,20 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import batchage
 from batchage.errors import OutputError, UsageError
+from batchage.thumbnails import thumbnail_name
 from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
+from batchage.write import read_table
 from tests.builders import write_tables
 
 PHOTOS = Path(__file__).resolve().parent.parent / "examples" / "photos"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+ONE = thumbnail_name("/photos", "a/one.jpg")
 NASTY = "<script>alert(1)</script> & 'quoted' \"name\" \u2028.jpg"
 
 
@@ -36,7 +41,7 @@ def make_record(name, faces=(), status=Status.OK, taken=None, error=None):
     ref = ImageRef(Path("/photos") / name, "/photos", name, 1, 1.0)
     return ImageRecord(
         ref, status, error, 200, 100, "hash", taken, faces=list(faces),
-        thumbnail=f"{Path(name).stem[:4]}.jpg" if faces else None,
+        thumbnail=thumbnail_name("/photos", name) if faces else None,
     )  # fmt: skip
 
 
@@ -52,7 +57,7 @@ def table(tmp_path):
     ]  # fmt: skip
     write_tables(tmp_path / "r.parquet", records)
     (tmp_path / "thumbs").mkdir()
-    shutil.copy(PHOTOS / "portraits" / "collins.jpg", tmp_path / "thumbs" / "one.jpg")
+    shutil.copy(PHOTOS / "portraits" / "collins.jpg", tmp_path / "thumbs" / ONE)
     return tmp_path / "r.parquet"
 
 
@@ -71,6 +76,7 @@ def test_data_are_those_of_the_tables(table, tmp_path):
     assert data["faces"]["photo"] == [0, 0, 1]
     assert data["faces"]["age"] == [30, 8, 71]
     assert data["faces"]["low"] == [25, 3, 66]
+    assert data["faces"]["gender"] == ["female", "male", "female"]
     assert data["faces"]["female"] == [0.9, 0.2, 0.6]
     assert data["faces"]["x1"] == [500, 2000, 500]
     assert data["faces"]["y2"] == [5000, 5000, 5000]
@@ -81,21 +87,60 @@ def test_data_are_those_of_the_tables(table, tmp_path):
 
 def test_thumbnails_come_along_and_missing_ones_are_left_out(table, tmp_path):
     batchage.report(table, tmp_path / "page", tmp_path / "thumbs")
-    assert [p.name for p in (tmp_path / "page" / "thumbnails").iterdir()] == ["one.jpg"]
-    assert data_of(tmp_path / "page")["photos"]["thumbnail"] == ["one.jpg", None]
+    assert [p.name for p in (tmp_path / "page" / "thumbnails").iterdir()] == [ONE]
+    assert data_of(tmp_path / "page")["photos"]["thumbnail"] == [ONE, None]
     # Once more over it, and moved elsewhere, it is still whole.
     batchage.report(table, tmp_path / "page", tmp_path / "thumbs")
     shutil.rmtree(tmp_path / "thumbs")
-    assert (tmp_path / "page" / "thumbnails" / "one.jpg").stat().st_size > 0
+    assert (tmp_path / "page" / "thumbnails" / ONE).stat().st_size > 0
 
 
-def test_the_page_loads_nothing_from_elsewhere(table, tmp_path):
-    text = batchage.report(table, tmp_path / "page").read_text()
+def test_thumbnails_of_an_earlier_report_go(table, tmp_path):
+    batchage.report(table, tmp_path / "page", tmp_path / "thumbs")
+    (tmp_path / "page" / "thumbnails" / "mine.jpg").write_text("not the report's")
+    write_tables(tmp_path / "r.parquet", [make_record("b/two.jpg", [make_face(0, 71, 0.6)])])
+    batchage.report(table, tmp_path / "page", tmp_path / "thumbs")
+    assert [p.name for p in (tmp_path / "page" / "thumbnails").iterdir()] == ["mine.jpg"]
+
+
+@pytest.mark.parametrize("name", ["id_rsa", "../id_rsa", "/etc/passwd", ONE])
+def test_a_table_from_elsewhere_brings_no_other_files(tmp_path, name):
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "id_rsa").write_text("secret")
+    (secret / ONE).symlink_to(secret / "id_rsa")
+    record = make_record("a/one.jpg", [make_face(0, 30, 0.9)])
+    record.thumbnail = name
+    write_tables(tmp_path / "r.parquet", [record])
+    batchage.report(tmp_path / "r.parquet", tmp_path / "page", secret)
+    assert list((tmp_path / "page" / "thumbnails").iterdir()) == []
+    assert data_of(tmp_path / "page")["photos"]["thumbnail"] == [None]
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_escapes_names(table, tmp_path):
+    nasty = tmp_path / "<script>alert(1)<b>&.parquet"
+    for path in tmp_path.glob("r.*"):
+        path.rename(tmp_path / path.name.replace("r.", nasty.name.removesuffix("parquet"), 1))
+    about = tmp_path / f"{nasty.name}.scan.json"
+    about.write_text(json.dumps({"model_id": "<script>alert(2)"}))
+    text = batchage.report(nasty, tmp_path / "page").read_text()
     assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)&lt;b&gt;&amp;.parquet" in text
+    assert "&lt;script&gt;alert(2)" in text
     assert text.count("<svg") == 4
     for attribute in ('src="', 'href="'):
         for part in text.split(attribute)[1:]:
             assert part.startswith(("data.js", "#")), part[:50]
+
+
+def test_numbers_that_are_missing_make_a_page(table, tmp_path):
+    rows = read_table(table)
+    place = rows.column_names.index("age_low")
+    for missing in (None, np.nan):
+        ages = pa.array([missing, 3.0, 66.0], pa.float32())
+        pq.write_table(rows.set_column(place, rows.schema.field(place), ages), table)
+        batchage.report(table, tmp_path / "page")
+        assert data_of(tmp_path / "page")["faces"]["low"] == [None, 3, 66]
 
 
 def test_table_without_faces_makes_a_page(tmp_path):

@@ -83,11 +83,6 @@ def test_face_that_fills_the_frame_is_found(detector):
     assert len(detector.detect([np.ascontiguousarray(face).repeat(6, 0).repeat(6, 1)])[0]) == 1
 
 
-def test_minimal_size_and_score_are_kept():
-    picture = photo(next(p.stem for p in GOLDEN if len(np.load(p)) == 1))
-    assert len(RetinaFace(DetectorSettings(min_face_size=5000), COMPUTE).detect([picture])[0]) == 0
-
-
 def test_suppression_keeps_the_best_of_overlapping_faces():
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40]], np.float32)
     found = Detections(
@@ -142,13 +137,10 @@ def make_answer(score, left, size=100):
 
 
 def test_resnet50_answers_in_the_conventions_of_this_package(monkeypatch):
-    faces = {"face_1": make_answer(0.8, 0), "face_2": make_answer(0.95, 200),
-             "face_3": make_answer(0.9, 400, size=10)}  # fmt: skip
+    faces = {"face_1": make_answer(0.8, 0), "face_2": make_answer(0.95, 200)}
     package = make_package(faces)
     monkeypatch.setitem(sys.modules, "retinaface", package)
-    detector = create_detector(
-        "retinaface-resnet50", DetectorSettings(min_score=0.6, min_face_size=20), COMPUTE
-    )
+    detector = create_detector("retinaface-resnet50", DetectorSettings(min_score=0.6), COMPUTE)
     picture = np.zeros((100, 500, 3), np.uint8)
     picture[..., 0] = 255
     (found,) = detector.detect([picture])

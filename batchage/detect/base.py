@@ -14,7 +14,8 @@ from batchage.types import Detections, ImageArray
 class Detector(Protocol):
     """Finds faces; `detect` takes RGB uint8 `(h, w, 3)` pictures of any sizes.
 
-    Coordinates that come back are in pixels of the pictures given.
+    Coordinates that come back are in pixels of the pictures given. The smallest size that a user
+    wants is not its business: it is in pixels of the photo, of which it may see a reduced picture.
     """
 
     detector_id: str

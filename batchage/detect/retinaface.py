@@ -174,10 +174,9 @@ class RetinaFace:
         return suppress(found)
 
     def _inside(self, found: Detections, image: ImageArray) -> Detections:
-        """Boxes cut at the picture's edges; those outside it or too small left out."""
+        """Boxes cut at the picture's edges; those outside it left out."""
         height, width = image.shape[:2]
         limits = np.array([width, height, width, height], np.float32)
         cut = Detections(np.clip(found.boxes, 0, limits), found.landmarks, found.scores)
         sides = cut.boxes[:, 2:] - cut.boxes[:, :2]
-        size = np.sqrt(np.maximum(sides, 0).prod(axis=1))
-        return cut.select((size >= 1) & (size >= self.settings.min_face_size))
+        return cut.select(sides.min(axis=1) >= 1)

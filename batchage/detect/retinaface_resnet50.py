@@ -70,6 +70,4 @@ class RetinaFaceResNet50:
             np.array([[face["landmarks"][k] for k in ORDER] for face in faces], np.float32),
             np.array([face["score"] for face in faces], np.float32),
         )
-        found = found.select(np.argsort(-found.scores, kind="stable"))
-        sides = found.boxes[:, 2:] - found.boxes[:, :2]
-        return found.select(np.sqrt(sides.prod(axis=1)) >= self.settings.min_face_size)
+        return found.select(np.argsort(-found.scores, kind="stable"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,21 @@ FACE_COLUMNS = [
 ]  # fmt: skip
 IMAGE_COLUMNS = ["image_path", "root", "captured_at", "status", "error", "thumbnail"]
 SIDES = {"x1": "image_width", "x2": "image_width", "y1": "image_height", "y2": "image_height"}
+BEFORE_DATA, AFTER_DATA = "const DATA = ", ";\n"
 BOX_UNITS = 10_000
 """Boxes are in ten-thousandths of the photo's width and height."""
 
 
 def _numbers(column: Any, digits: int) -> list[float | int | None]:
-    """Rounded numbers; without digits, whole ones."""
+    """Rounded numbers, None for missing ones; without digits, whole numbers."""
     rounded = pc.round(column.cast(pa.float64()), digits).to_pylist()
-    return [int(x) if digits == 0 and x is not None else x for x in rounded]
+    known = [x if x is not None and math.isfinite(x) else None for x in rounded]
+    return [int(x) if digits == 0 and x is not None else x for x in known]
 
 
 def _shares(faces: pa.Table, edge: str, side: str) -> list[int]:
     """Where a box's edge is along its photo's side, in `BOX_UNITS`."""
-    shares = faces[edge].to_numpy() / faces[side].to_numpy()
+    shares = np.nan_to_num(faces[edge].to_numpy() / np.maximum(faces[side].to_numpy(), 1))
     return list(np.rint(shares * BOX_UNITS).astype(int).tolist())
 
 
@@ -70,6 +73,7 @@ def page_data(faces: pa.Table, images: pa.Table) -> dict[str, Any]:
     return {
         "photos": {
             "path": shown["image_path"].to_pylist(),
+            "root": shown["root"].to_pylist(),
             "thumbnail": shown["thumbnail"].to_pylist(),
             "taken": taken,
             "width": sizes[0].tolist(),
@@ -78,9 +82,10 @@ def page_data(faces: pa.Table, images: pa.Table) -> dict[str, Any]:
         "faces": {
             "photo": photo.tolist(),
             **boxes,
-            "age": _numbers(faces["age_years"], 1),
+            "age": _numbers(faces["age_years"], 4),
             "low": _numbers(faces["age_low"], 0),
             "high": _numbers(faces["age_high"], 0),
+            "gender": faces["gender"].to_pylist(),
             "female": _numbers(faces["gender_prob_female"], 3),
             "score": _numbers(faces["detection_score"], 3),
         },
@@ -90,4 +95,13 @@ def page_data(faces: pa.Table, images: pa.Table) -> dict[str, Any]:
 
 def as_script(data: dict[str, Any]) -> str:
     """A script that holds the data: a page that is opened from disk may load nothing else."""
-    return f"const DATA = {json.dumps(data, separators=(',', ':'))};\n"
+    return f"{BEFORE_DATA}{json.dumps(data, separators=(',', ':'))}{AFTER_DATA}"
+
+
+def read_script(text: str) -> Any:
+    """The data in a script of `as_script`.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    return json.loads(text.removeprefix(BEFORE_DATA).removesuffix(AFTER_DATA))

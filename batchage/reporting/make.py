@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -11,7 +13,14 @@ from typing import Any
 import pyarrow as pa
 
 from batchage.errors import OutputError, UsageError
-from batchage.reporting.data import FACE_COLUMNS, IMAGE_COLUMNS, as_script, page_data
+from batchage.reporting.data import (
+    FACE_COLUMNS,
+    IMAGE_COLUMNS,
+    as_script,
+    page_data,
+    read_script,
+)
+from batchage.thumbnails import thumbnail_name
 from batchage.version import __version__
 from batchage.write import output_paths, read_columns
 from batchage.write.files import read_object
@@ -74,22 +83,42 @@ def _recorded_thumbnails(about: dict[str, Any]) -> Path | None:
 
 
 def _bring_thumbnails(data: dict[str, Any], source: Path | None, target: Path) -> None:
-    """Link or copy what the page shows, so that the folder is whole; forget what isn't there."""
-    names = data["photos"]["thumbnail"]
+    """Link or copy what the page shows, so that the folder is whole; forget what isn't there.
+
+    A table may come from elsewhere and name any file: only a photo's own thumbnail is taken.
+    """
+    photos = data["photos"]
+    wanted = map(thumbnail_name, photos.pop("root"), photos["path"])
+    photos["thumbnail"] = [
+        name if source and name == own and _is_thumbnail(source / name) else None
+        for name, own in zip(photos["thumbnail"], wanted, strict=True)
+    ]
     target.mkdir(exist_ok=True)
-    for index, name in enumerate(names):
-        # A table may come from elsewhere: a name with a path in it is no thumbnail.
-        if source is None or not name or Path(name).name != name or not (source / name).is_file():
-            names[index] = None
-            continue
+    if source is None or source.samefile(target):
+        return
+    brought = set(filter(None, photos["thumbnail"]))
+    for name in _brought_before(target.parent) - brought:
+        (target / name).unlink(missing_ok=True)
+    for name in brought:
         place = target / name
-        if place.exists() and place.samefile(source / name):
-            continue
         place.unlink(missing_ok=True)
         try:
             os.link(source / name, place)
         except OSError:
             shutil.copyfile(source / name, place)
+
+
+def _is_thumbnail(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _brought_before(folder: Path) -> set[str]:
+    """Thumbnails of the report that is in the folder already."""
+    try:
+        earlier = read_script((folder / DATA).read_text(encoding="utf-8"))
+        return {name for name in earlier["photos"]["thumbnail"] if Path(name or "/").name == name}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def _page(faces: pa.Table, images: pa.Table, about: dict[str, Any], table: Path) -> str:
@@ -108,13 +137,16 @@ def _page(faces: pa.Table, images: pa.Table, about: dict[str, Any], table: Path)
         lstrip_blocks=True,
     )
     n_photos = len(photos)
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     statuses = photos.status.value_counts()
     return environment.get_template("page.html").render(
         title=table.name,
         version=__version__,
         model=str(about.get("model_id", "")),
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
-        script=(TEMPLATES / "page.js").read_text(encoding="utf-8"),
+        script=script,
+        script_hash=f"sha256-{digest}",
         plots=draw_plots(with_dates),
         headline=[
             ("photos", f"{n_photos:,}"),

@@ -104,6 +104,7 @@ def draw_plots(faces: pd.DataFrame) -> list[str]:
     Args:
         faces: The faces table with its photos' `captured_at`.
     """
+    faces = faces[faces.age_years.between(0, OLDEST * 2)]
     if faces.empty:
         return []
     dated = [_photos_over_time, _ages_over_time] if faces.captured_at.notna().any() else []

@@ -9,7 +9,7 @@ const element = (name, properties = {}, ...children) => {
   made.append(...children);
   return made;
 };
-const genderOf = (face) => (faces.female[face] >= 0.5 ? "female" : "male");
+const genderOf = (face) => faces.gender[face];
 const lowerPaths = photos.path.map((path) => path.toLowerCase());
 
 const KEYS = {
