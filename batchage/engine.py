@@ -7,6 +7,7 @@ for the predictor, and a fraction of a second to load; on a GPU it is the Keras 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,17 @@ def load_forward(
     return _openvino_forward(graph, weights, compute.precision, few_shapes)
 
 
+@lru_cache(maxsize=1)
+def _core() -> Any:
+    """OpenVINO's core, one for the process.
+
+    When the last one goes, its plugins are unloaded, under the feet of threads that still end.
+    """
+    import openvino as ov
+
+    return ov.Core()
+
+
 def _openvino_forward(graph: Graph, weights: Path, precision: str, few_shapes: bool) -> Forward:
     import openvino as ov
 
@@ -59,7 +71,6 @@ def _openvino_forward(graph: Graph, weights: Path, precision: str, few_shapes: b
     settings = {"INFERENCE_PRECISION_HINT": types[precision], "PERFORMANCE_HINT": "LATENCY"}
     builder = GraphBuilder(weights)
     model = builder.build(graph(builder))
-    core = ov.Core()
     requests: dict[tuple[int, ...], Any] = {}
 
     def infer(batch: ImageArray) -> Mapping[str, FloatArray]:
@@ -68,7 +79,9 @@ def _openvino_forward(graph: Graph, weights: Path, precision: str, few_shapes: b
             if shape not in requests:
                 if few_shapes:
                     model.reshape(list(shape))
-                requests[shape] = core.compile_model(model, "CPU", settings).create_infer_request()
+                requests[shape] = (
+                    _core().compile_model(model, "CPU", settings).create_infer_request()
+                )
             found = requests[shape].infer([np.ascontiguousarray(batch)], share_inputs=True)
         except RuntimeError as error:
             if NO_MEMORY in str(error):
