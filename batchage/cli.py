@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from batchage.config import DetectorSettings, ScanConfig
+from batchage.config import REPORT_THUMBNAILS, DetectorSettings, ScanConfig
 from batchage.errors import BatchageError, UsageError
 from batchage.walk import ScanFilter
 
@@ -184,7 +184,7 @@ def scan(
             raise UsageError("--json and -o - both write to standard output: give -o a file")
         config = ScanConfig(
             output=output,
-            thumbnails=thumbnails or (report and report / "thumbnails"),
+            thumbnails=thumbnails or (report and report / REPORT_THUMBNAILS),
             crops=crops,
             filter=ScanFilter(recursive, tuple(include or ()), tuple(exclude or ()), hidden),
             detector=detector,
@@ -207,7 +207,7 @@ def scan(
         if report:
             # Before the scan and not after it.
             prepare_folder(report)
-        shown = Shown(progress=not quiet, summary=not quiet, profile=profile, as_json=as_json)
+        shown = Shown(quiet, profile, as_json)
         unread = run(config, list(inputs or []), files_from, shown)
         if report:
             _make_report(output, report, None)

@@ -15,6 +15,8 @@ DEFAULT_BATCH_SIZE = 32
 MAX_PIXELS = 250_000_000
 DECODED_BYTES = 512 << 20
 """Pixels that a scan holds decoded at once; one photo that is larger comes alone."""
+REPORT_THUMBNAILS = "thumbnails"
+"""Where they are in the folder of a report."""
 DAY = 86_400
 RESULTS_VERSION = 2
 """Raised when the same photos and settings give other rows: such tables aren't continued."""

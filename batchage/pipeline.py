@@ -23,7 +23,6 @@ from batchage.errors import (
     DecoderCrashError,
     DecodeTimeoutError,
     TooLargeError,
-    WorkerError,
 )
 from batchage.hardware import choose_compute
 from batchage.isolation import DecodePool
@@ -41,6 +40,7 @@ from batchage.types import (
     ImageRef,
     Prediction,
     Status,
+    box_sizes,
 )
 
 DETECT_BATCH = {"cpu": 1, "gpu": 4}
@@ -239,7 +239,7 @@ class Pipeline:
             try:
                 with self._profile.stage("align"):
                     self._align(photo, faces)
-            except WorkerError:
+            except BatchageError:
                 raise
             except Exception as error:
                 self._fail(photo, "alignment", error)
@@ -250,11 +250,11 @@ class Pipeline:
         image, size = photo.image, self.predictor.input_size
         assert image is not None
         found = image.in_full_size(faces)
-        is_wanted = found.sizes >= self.config.detection.min_face_size
+        is_wanted = box_sizes(found.boxes) >= self.config.detection.min_face_size
         faces, photo.found = faces.select(is_wanted), found.select(is_wanted)
         photo.crops = [align(image.pixels, points, size) for points in faces.landmarks]
-        scales = [estimate_similarity(points, size).scale for points in faces.landmarks]
         if image.scale < 1:
+            scales = [estimate_similarity(points, size).scale for points in faces.landmarks]
             photo.small = [i for i, scale in enumerate(scales) if scale > LARGEST_SCALE]
         if photo.small:
             points = photo.found.landmarks[photo.small]
@@ -278,7 +278,7 @@ class Pipeline:
             photo.record.error = f"small faces were cut out of a reduced picture: {error}"
         except DecodeError as error:
             self._give_up(photo, error)
-        except WorkerError:
+        except BatchageError:
             raise
         except Exception as error:
             self._fail(photo, "alignment", error)

@@ -35,14 +35,12 @@ class Shown:
     """What of a scan is shown.
 
     Attributes:
-        progress: A bar.
-        summary: A table at the end.
+        quiet: Neither a bar nor a table at the end.
         profile: Where the time went.
         as_json: The summary as JSON on standard output.
     """
 
-    progress: bool = True
-    summary: bool = True
+    quiet: bool = False
     profile: bool = False
     as_json: bool = False
 
@@ -70,7 +68,7 @@ def run(config: ScanConfig, inputs: list[Path], files_from: Path | None, shown: 
         with scan:
             count = _Count(walk)
             count.start()
-            n_faces = _watch(scan, count, shown.progress)
+            n_faces = _watch(scan, count, shown.quiet)
     except KeyboardInterrupt as signalled:
         if scan.sink.can_go_on():
             signalled.args = (HOW_TO_GO_ON,)
@@ -86,7 +84,7 @@ def run(config: ScanConfig, inputs: list[Path], files_from: Path | None, shown: 
     if config.crops:
         places["crops"] = config.crops
     seconds = time.perf_counter() - started
-    if shown.summary:
+    if not shown.quiet:
         show(Console(stderr=True), tally, seconds, places, scan.sink.taken_over, scan.sink.gone)
     if shown.as_json:
         written = {name.replace(" ", "_"): str(path) for name, path in places.items()}
@@ -136,11 +134,11 @@ class _Count(threading.Thread):
             self.total = sum(1 for _ in self._walk())
 
 
-def _watch(scan: Scan, count: _Count, progress: bool) -> int:
+def _watch(scan: Scan, count: _Count, quiet: bool) -> int:
     """Run the scan under a progress bar, with a line in the log for each file; the faces found."""
     n_faces = 0
-    hidden = None if progress else True
-    with tqdm(unit=" photos", file=sys.stderr, total=count.total, disable=hidden) as bar:
+    progress = {"total": count.total, "disable": quiet or None}
+    with tqdm(unit=" photos", file=sys.stderr, **progress) as bar:
         for number, record in enumerate(scan, start=1):
             if number == 1 and scan.sink.is_continued:
                 tqdm.write("batchage: an interrupted scan goes on", file=sys.stderr)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -86,11 +85,8 @@ class Recropper:
             Its result may raise a `DecodeError`.
         """
         self._pool = self._pool or DecodePool(self._n_workers, CROPPER)
-        matrices = [estimate_similarity(points, size).matrix.tolist() for points in landmarks]
-        how = {"matrices": matrices, "size": size}
-        return self._threads.submit(
-            self._crop, self._pool, next(self._turns), path, content_hash, landmarks, how
-        )
+        pool, turn = self._pool, next(self._turns)
+        return self._threads.submit(self._crop, pool, turn, path, content_hash, landmarks, size)
 
     def _crop(
         self,
@@ -99,7 +95,7 @@ class Recropper:
         path: Path,
         content_hash: str,
         landmarks: FloatArray,
-        how: dict[str, Any],
+        size: int,
     ) -> list[FaceCrop]:
         reserved = []
 
@@ -108,13 +104,15 @@ class Recropper:
             reserved.append(n_bytes)
 
         try:
-            image = pool.decode(path, self._max_pixels, self._timeout, reserve, **how)
+            matrices = [estimate_similarity(points, size).matrix.tolist() for points in landmarks]
+            image = pool.decode(
+                path, self._max_pixels, self._timeout, reserve, matrices=matrices, size=size
+            )
         finally:
             self._budget.pass_turn(turn)
             self._budget.release(sum(reserved))
         if image.content_hash != content_hash:
             raise DecodeError("the file was changed during the scan; scan it again")
-        size = how["size"]
         crops = image.pixels.reshape(-1, size, size, 3)
         return [judge(crop, points) for crop, points in zip(crops, landmarks, strict=True)]
 

@@ -25,6 +25,13 @@ ImageArray = NDArray[np.uint8]
 LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
 
+def box_sizes(boxes: FloatArray) -> NDArray[np.float64]:
+    """Square roots of the areas of boxes `(..., 4)`, `xyxy`, in the boxes' unit."""
+    corners = boxes.astype(np.float64)
+    sides = np.maximum(corners[..., 2:] - corners[..., :2], 0)
+    return np.asarray(np.sqrt(sides.prod(axis=-1)), np.float64)
+
+
 class Status(StrEnum):
     """What became of one file; the values of the images table's `status` column."""
 
@@ -132,12 +139,6 @@ class Detections:
     def select(self, keep: NDArray[np.intp] | NDArray[np.bool_]) -> Detections:
         """The faces at `keep` (indices or a mask)."""
         return Detections(self.boxes[keep], self.landmarks[keep], self.scores[keep])
-
-    @property
-    def sizes(self) -> FloatArray:
-        """Square roots of the boxes' areas `(n,)`."""
-        sides = np.maximum(self.boxes[:, 2:] - self.boxes[:, :2], 0)
-        return np.asarray(np.sqrt(sides.prod(axis=1)), np.float32)
 
     def transformed(self, scale: float, dx: float = 0.0, dy: float = 0.0) -> Detections:
         """Coordinates mapped by `(xy - (dx, dy)) * scale`."""

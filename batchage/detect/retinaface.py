@@ -14,7 +14,7 @@ from batchage.config import DEFAULT_DETECTOR, DetectorSettings
 from batchage.detect.retinaface_network import KIND, build_graph, build_network
 from batchage.engine import load_forward
 from batchage.hardware import Compute
-from batchage.types import Detections, FloatArray, ImageArray
+from batchage.types import Detections, FloatArray, ImageArray, box_sizes
 
 STRIDES = (8, 16, 32)
 ANCHOR_SIZES = ((16, 32), (64, 128), (256, 512))
@@ -178,5 +178,4 @@ class RetinaFace:
         height, width = image.shape[:2]
         limits = np.array([width, height, width, height], np.float32)
         cut = Detections(np.clip(found.boxes, 0, limits), found.landmarks, found.scores)
-        sides = cut.boxes[:, 2:] - cut.boxes[:, :2]
-        return cut.select(sides.min(axis=1) >= 1)
+        return cut.select(box_sizes(cut.boxes) >= 1)

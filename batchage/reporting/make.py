@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from batchage.config import REPORT_THUMBNAILS
 from batchage.errors import OutputError, UsageError
 from batchage.reporting.data import (
     FACE_COLUMNS,
@@ -21,11 +22,12 @@ from batchage.reporting.data import (
     read_script,
 )
 from batchage.thumbnails import thumbnail_name
+from batchage.types import Status
 from batchage.version import __version__
 from batchage.write import output_paths, read_columns
 from batchage.write.files import read_object
 
-PAGE, DATA, THUMBNAILS = "index.html", "data.js", "thumbnails"
+PAGE, DATA = "index.html", "data.js"
 TEMPLATES = Path(__file__).parent / "page"
 
 
@@ -59,13 +61,13 @@ def report(
     # A table without it can be shown all the same.
     with contextlib.suppress(OSError, ValueError):
         about = read_object(paths.about)
-    source = Path(thumbnails) if thumbnails is not None else _recorded_thumbnails(about)
-    if thumbnails is not None and not Path(thumbnails).is_dir():
-        raise UsageError(f"{thumbnails}: no such folder of thumbnails")
+    source = _recorded_thumbnails(about) if thumbnails is None else Path(thumbnails)
+    if source and not source.is_dir():
+        raise UsageError(f"{source}: no such folder of thumbnails")
     data = page_data(faces, images)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _bring_thumbnails(data, source, folder / THUMBNAILS)
+        _bring_thumbnails(data, source, folder / REPORT_THUMBNAILS)
         (folder / DATA).write_text(as_script(data), encoding="utf-8")
         (folder / PAGE).write_text(_page(faces, images, about, paths.faces), encoding="utf-8")
     except OSError as error:
@@ -136,7 +138,6 @@ def _page(faces: pa.Table, images: pa.Table, about: dict[str, Any], table: Path)
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    n_photos = len(photos)
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     statuses = photos.status.value_counts()
@@ -149,9 +150,9 @@ def _page(faces: pa.Table, images: pa.Table, about: dict[str, Any], table: Path)
         script_hash=f"sha256-{digest}",
         plots=draw_plots(with_dates),
         headline=[
-            ("photos", f"{n_photos:,}"),
+            ("photos", f"{len(photos):,}"),
             ("faces", f"{len(frame):,}"),
-            ("photos without a face", f"{statuses.get('no_face', 0):,}"),
+            ("photos without a face", f"{statuses.get(Status.NO_FACE, 0):,}"),
             ("median age", f"{frame.age_years.median():.0f}" if len(frame) else "–"),
             ("female", f"{(frame.gender == 'female').mean():.0%}" if len(frame) else "–"),
         ],

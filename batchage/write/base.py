@@ -45,6 +45,7 @@ class TableFormat(Protocol):
         ...
 
 
+METADATA_PREFIX = "batchage."
 FORMATS = {
     ".parquet": "batchage.write.parquet",
     ".csv": "batchage.write.csv",
@@ -61,6 +62,21 @@ def require_columns(names: Iterable[str], schema: pa.Schema) -> None:
     """
     if missing := [name for name in schema.names if name not in set(names)]:
         raise ValueError(f"it has no column {missing[0]}")
+
+
+def with_run(schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Schema:
+    """The schema with the run's metadata, under keys of their own."""
+    return schema.with_metadata({f"{METADATA_PREFIX}{key}": v for key, v in metadata.items()})
+
+
+def in_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of `schema`, in its types; the table's own metadata are kept.
+
+    Raises:
+        ValueError: One is missing, or can't be of that type.
+    """
+    require_columns(table.column_names, schema)
+    return table.select(schema.names).cast(schema.with_metadata(table.schema.metadata))
 
 
 def check_suffix(path: Path) -> str:

@@ -12,8 +12,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from batchage.write.base import require_columns
-from batchage.write.parquet import METADATA_PREFIX
+from batchage.write.base import in_schema, with_run
 from batchage.write.schema import without_dictionaries
 
 
@@ -42,15 +41,12 @@ class FeatherFormat:
         self, stream: BinaryIO, schema: pa.Schema, metadata: Mapping[str, str]
     ) -> FeatherWriter:
         """A writer of a table with `schema` to `stream`."""
-        about = {f"{METADATA_PREFIX}{key}": value for key, value in metadata.items()}
-        return FeatherWriter(stream, without_dictionaries(schema).with_metadata(about))
+        return FeatherWriter(stream, with_run(without_dictionaries(schema), metadata))
 
     def read(self, path: Path, schema: pa.Schema) -> pa.Table:
         """The table in a file; its own metadata are kept."""
         with pa.OSFile(str(path)) as file:
-            table = pa.ipc.open_file(file).read_all()
-        require_columns(table.column_names, schema)
-        return table.select(schema.names).cast(schema.with_metadata(table.schema.metadata))
+            return in_schema(pa.ipc.open_file(file).read_all(), schema)
 
 
 FORMAT = FeatherFormat()

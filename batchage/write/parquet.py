@@ -9,9 +9,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchage.write.base import require_columns
-
-METADATA_PREFIX = "batchage."
+from batchage.write.base import in_schema, with_run
 
 
 class ParquetFormat:
@@ -21,14 +19,11 @@ class ParquetFormat:
         self, stream: BinaryIO, schema: pa.Schema, metadata: Mapping[str, str]
     ) -> pq.ParquetWriter:
         """A writer of a table with `schema` to `stream`."""
-        footer = {f"{METADATA_PREFIX}{key}": value for key, value in metadata.items()}
-        return pq.ParquetWriter(stream, schema.with_metadata(footer), compression="zstd")
+        return pq.ParquetWriter(stream, with_run(schema, metadata), compression="zstd")
 
     def read(self, path: Path, schema: pa.Schema) -> pa.Table:
         """The table in a file; its own metadata are kept."""
-        table = pq.read_table(path)
-        require_columns(table.column_names, schema)
-        return table.select(schema.names).cast(schema.with_metadata(table.schema.metadata))
+        return in_schema(pq.read_table(path), schema)
 
 
 FORMAT = ParquetFormat()

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from batchage.types import LANDMARK_NAMES, FaceRecord, ImageRecord
+from batchage.types import LANDMARK_NAMES, FaceRecord, ImageRecord, box_sizes
 
 TEXT = pa.string()
 WORD = pa.dictionary(pa.int32(), pa.string())
@@ -114,7 +113,7 @@ def face_values(face: FaceRecord) -> dict[str, Any]:
         "age_high": _finite(predicted.age_high),
         "gender": predicted.gender,
         "gender_prob_female": predicted.prob_female,
-        "face_size_px": float(np.sqrt(max(x2 - x1, 0) * max(y2 - y1, 0))),
+        "face_size_px": float(box_sizes(face.box)),
         "sharpness": face.sharpness,
         "yaw": face.pose.yaw,
         "pitch": face.pose.pitch,
