@@ -14,7 +14,7 @@ from batchage.predict.predictor import Calibration, RawOutputs, calibrate
 from tests.builders import make_bundle
 from train.card import gaps
 from train.evaluate import evaluate
-from train.export import conformal_quantile, fit_age_scales, fit_temperature
+from train.export import conformal_quantile, conformal_rank, fit_age_scales, fit_temperature
 
 
 def test_too_few_validation_faces_state_no_interval():
@@ -95,6 +95,26 @@ def test_intervals_reach_their_coverage_at_every_age():
     for decade in range(20, 80, 10):
         member = (truth >= decade) & (truth < decade + 10)
         assert 0.85 < inside[member].mean() < 0.95
+
+
+def test_no_scale_could_be_smaller():
+    rng = np.random.default_rng(1)
+    centre = rng.uniform(20, 80, 1000)
+    # Where ages are hard to tell, intervals pull in years of their easier neighbours.
+    spread = np.where((centre // 5) % 2 == 0, 2.0, 4.0)
+    ages = (centre + rng.normal(0, spread)).round().astype(np.float32)
+    raw = gaussian_outputs(centre)
+    edges, scales = fit_age_scales(raw, ages)
+
+    def covered(tried, stretch):
+        found = calibrate(raw, Calibration(age_edges=edges, age_scales=tried))
+        inside = [p.age_low <= age <= p.age_high for p, age in zip(found, ages, strict=True)]
+        return sum(np.array(inside)[np.searchsorted(edges, ages, side="right") == stretch])
+
+    for stretch, scale in enumerate(scales):
+        needed = conformal_rank(sum(np.searchsorted(edges, ages, side="right") == stretch))
+        smaller = (*scales[:stretch], scale * 0.97, *scales[stretch + 1 :])
+        assert covered(scales, stretch) >= needed > covered(smaller, stretch)
 
 
 def test_rare_old_faces_share_no_scale_with_many_younger_ones():

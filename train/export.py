@@ -10,7 +10,9 @@ import math
 import os
 import sys
 import tempfile
+from bisect import bisect_left
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -31,6 +33,7 @@ from batchage.predict.predictor import (
     Calibration,
     Predictor,
     RawOutputs,
+    calibrated_interval,
     interval_reach,
     scale_probability,
 )
@@ -39,6 +42,8 @@ from train.data import Faces, read_manifests
 from train.run import Run
 
 FACES_PER_SCALE = 60
+SCALE_STEPS = 128
+"""Steps in which a scale gets smaller, down from what each year by itself would need."""
 TINY = 1e-12
 
 
@@ -70,22 +75,61 @@ def fit_age_scales(
         edges.pop(0)
     index = np.searchsorted(edges, ages, side="right")
     scales = [conformal_quantile(score[index == b]) for b in range(len(edges) + 1)]
-    return tuple(edges), tuple(round(s, 4) for s in scales)
+    tightened = _tighten(raw, ages, tuple(edges), scales)
+    # Rounded up, since the face that decides lies on the edge.
+    return tuple(edges), tuple(math.ceil(s * 1e4) / 1e4 for s in tightened)
+
+
+def _tighten(
+    raw: RawOutputs, ages: NDArray[np.float32], edges: tuple[float, ...], scales: list[float]
+) -> tuple[float, ...]:
+    """Scales that are as small as `COVERAGE` of each stretch of ages allows.
+
+    An interval goes from the first year that is let in to the last, so that years between them get
+    in that their own scale leaves out. Taking the stretches in turn, each scale is made as small as
+    still covers as many of its faces as conformal prediction asks for, until none gets smaller.
+    """
+    stretches = np.searchsorted(edges, ages, side="right")
+    steps, before = [SCALE_STEPS] * len(scales), [0]
+
+    def scales_with(stretch: int, step: int) -> tuple[float, ...]:
+        chosen = [*steps[:stretch], step, *steps[stretch + 1 :]]
+        return tuple(s * k / SCALE_STEPS for s, k in zip(scales, chosen, strict=True))
+
+    def covers(stretch: int, step: int) -> bool:
+        own = stretches == stretch
+        faces = RawOutputs(raw.age[own], raw.distribution[own], raw.gender[own])
+        calibration = Calibration(COVERAGE, edges, scales_with(stretch, step))
+        low, high = calibrated_interval(faces, calibration).T
+        inside = (low <= ages[own]) & (ages[own] <= high)
+        return int(inside.sum()) >= conformal_rank(len(inside))
+
+    while before != steps:
+        before = list(steps)
+        for stretch, largest in enumerate(before):
+            fewer = range(1, largest)
+            steps[stretch] = 1 + bisect_left(fewer, True, key=partial(covers, stretch))
+    return scales_with(0, steps[0])
+
+
+def conformal_rank(n: int) -> int:
+    """How many of n faces an interval must cover, so that a new one is with chance `COVERAGE`.
+
+    Raises:
+        UsageError: There are too few for that.
+    """
+    rank = math.ceil((n + 1) * COVERAGE)
+    if rank > n:
+        raise UsageError(
+            f"the validation split has {n} pictures with an exact age, too few to state "
+            f"an interval of {COVERAGE:.0%}; prepare with a larger share"
+        )
+    return rank
 
 
 def conformal_quantile(scores: NDArray[np.float32]) -> float:
-    """The score that a new face's exceeds with a chance of 1 - `COVERAGE` at most.
-
-    Raises:
-        UsageError: There are too few scores for that.
-    """
-    rank = math.ceil((len(scores) + 1) * COVERAGE)
-    if rank > len(scores):
-        raise UsageError(
-            f"the validation split has {len(scores)} pictures with an exact age, too few to state "
-            f"an interval of {COVERAGE:.0%}; prepare with a larger share"
-        )
-    return float(np.sort(scores)[rank - 1])
+    """The score that a new face's exceeds with a chance of 1 - `COVERAGE` at most."""
+    return float(np.sort(scores)[conformal_rank(len(scores)) - 1])
 
 
 def fit_temperature(probability: NDArray[np.float32], female: NDArray[np.bool_]) -> float:
