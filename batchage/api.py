@@ -20,7 +20,7 @@ from batchage.types import ImageRecord, ImageRef
 from batchage.version import __version__
 from batchage.walk import display_name, iter_images
 from batchage.write import read_table
-from batchage.write.schema import faces_batch, images_batch
+from batchage.write.schema import FACES, IMAGES, faces_batch, images_batch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,7 +176,8 @@ def scan(*inputs: PathLike, config: ScanConfig | None = None, **settings: Any) -
             if running.sink.paths is None:
                 kept.append(record)
     if paths := running.sink.paths:
-        return ScanResult(read_table(paths.faces), read_table(paths.images), running.model_id)
+        faces, images = read_table(paths.faces, FACES), read_table(paths.images, IMAGES)
+        return ScanResult(faces, images, running.model_id)
     return ScanResult(
         pa.Table.from_batches([faces_batch(kept, running.model_id)]),
         pa.Table.from_batches([images_batch(kept)]),

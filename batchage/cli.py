@@ -89,7 +89,8 @@ def scan(
         typer.Option(
             "-o",
             "--output",
-            help="Table to write: .parquet, .csv, .jsonl, .feather; - for CSV on standard output.",
+            help="Table to write: .parquet, .csv, .jsonl, .feather, .sqlite or .json (COCO); "
+            "- for CSV on standard output.",
         ),
     ] = Path("results.parquet"),
     thumbnails: Annotated[

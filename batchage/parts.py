@@ -34,7 +34,7 @@ from batchage.write.files import (
     sync_folder,
     write_json,
 )
-from batchage.write.schema import faces_batch, images_batch
+from batchage.write.schema import FACES, IMAGES, faces_batch, images_batch
 
 PLACE_REMEDY = "choose another place for the output"
 _NUMBER = re.compile(r"(\d{5,})\.images\.parquet")
@@ -51,7 +51,7 @@ def _load(paths: OutputPaths) -> Rows:
         ValueError: One is damaged, or they don't belong together.
     """
     try:
-        rows = Rows(read_table(paths.images), read_table(paths.faces))
+        rows = Rows(read_table(paths.images, IMAGES), read_table(paths.faces, FACES))
     except pa.ArrowException as error:
         raise ValueError(str(error).splitlines()[0]) from None
     except OSError as error:

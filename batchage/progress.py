@@ -79,6 +79,8 @@ def run(config: ScanConfig, inputs: list[Path], files_from: Path | None, shown: 
     places: dict[str, Path] = {}
     if paths := scan.sink.paths:
         places = {"faces table": paths.faces, "images table": paths.images}
+        if paths.images == paths.faces:
+            places = {"both tables": paths.faces}
     if config.thumbnails:
         places["thumbnails"] = config.thumbnails
     if config.crops:

@@ -7,7 +7,6 @@ import struct
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -15,7 +14,8 @@ import pyarrow as pa
 from batchage.summary import Tally
 from batchage.types import ImageRecord, ImageRef
 from batchage.write import OutputPaths
-from batchage.write.base import TableWriter, table_format
+from batchage.write.base import TableWriter
+from batchage.write.csv import FORMAT as CSV
 from batchage.write.files import as_output_error
 from batchage.write.schema import FACES, faces_batch, images_batch, modified_at
 
@@ -129,8 +129,7 @@ class StreamSink(Sink):
         """Write the header."""
         self._model_id = about["model_id"]
         with as_output_error(STREAM_NAME, STREAM_REMEDY):
-            csv_format = table_format(Path("faces.csv"))
-            self._writer = csv_format.open_writer(self._stream, FACES, {})
+            self._writer = CSV.open_writer(self._stream, FACES, {})
 
     def write(self, record: ImageRecord) -> None:
         """Write the faces of one file."""

@@ -20,6 +20,8 @@ from batchage.store import FileSink
 from batchage.types import ImageRecord, Status
 from batchage.walk import iter_images, iter_listed
 from batchage.write import output_paths, read_table
+from batchage.write.base import FORMATS
+from batchage.write.schema import FACES, IMAGES
 from tests.test_write import make_face
 
 ABOUT = {
@@ -31,7 +33,7 @@ ABOUT = {
     "filter": {"recursive": True},
     "inputs": ["photos"],
 }
-SUFFIXES = [".parquet", ".csv", ".jsonl", ".feather"]
+SUFFIXES = list(FORMATS)
 
 
 def make_photo(path, content="x", mtime=1_600_000_000):
@@ -71,7 +73,8 @@ def run_scan(folder, output, stop_after=None, about=ABOUT, refs=None, **settings
 
 def rows(output):
     paths = output_paths(output)
-    return read_table(paths.images).to_pylist(), read_table(paths.faces).to_pylist()
+    tables = (read_table(paths.images, IMAGES), read_table(paths.faces, FACES))
+    return tuple(table.to_pylist() for table in tables)
 
 
 def fresh_rows(folder, output):

@@ -1,11 +1,14 @@
 """The two tables in every format: what is written is what is read, whole or not at all."""
 
 import io
-import json
+import math
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -13,18 +16,21 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pycocotools.coco import COCO
 
 from batchage import write
 from batchage.errors import OutputError, UsageError
 from batchage.sink import StreamSink
 from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
-from batchage.write import output_paths, read_table, unescape_cell
+from batchage.write import output_paths, read_columns, read_table, unescape_cell
+from batchage.write.base import FORMATS
 from batchage.write.csv import RISKY, escape_cell
 from batchage.write.schema import FACES, IMAGES, faces_batch, images_batch
 from tests.builders import write_tables
 
 ROOT = Path(__file__).resolve().parent.parent
-SUFFIXES = [".parquet", ".csv", ".jsonl", ".feather"]
+TABLE_SUFFIXES = [".parquet", ".csv", ".jsonl", ".feather"]
+SUFFIXES = list(FORMATS)
 NAMES = [
     "plain.jpg",
     "=cmd|' /C calc'!A0.jpg",
@@ -77,22 +83,20 @@ def test_what_is_written_is_read_back(tmp_path, suffix, monkeypatch):
     monkeypatch.setattr(write, "ROWS_PER_BATCH", 3)
     write_tables(output, records)
     paths = output_paths(output)
-    faces, images = read_table(paths.faces), read_table(paths.images)
+    faces, images = read_table(paths.faces, FACES), read_table(paths.images, IMAGES)
     assert faces.schema.equals(FACES)
     assert images.schema.equals(IMAGES)
     assert faces.to_pylist() == pa.Table.from_batches([faces_batch(records, "model@1")]).to_pylist()
     assert images.to_pylist() == pa.Table.from_batches([images_batch(records)]).to_pylist()
-    assert sorted(path.name for path in output.parent.iterdir()) == sorted(
-        path.name for path in paths
-    )
+    assert {path.name for path in output.parent.iterdir()} == {path.name for path in paths}
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_no_rows_still_give_readable_tables(tmp_path, suffix):
     output = tmp_path / f"results{suffix}"
     write_tables(output, [])
-    assert read_table(output).num_rows == 0
-    assert read_table(output_paths(output).images).num_rows == 0
+    assert read_table(output, FACES).num_rows == 0
+    assert read_table(output_paths(output).images, IMAGES).num_rows == 0
 
 
 def test_values_and_types_are_those_of_the_record(tmp_path):
@@ -139,27 +143,76 @@ def test_any_name_and_error_survive(tmp_path_factory, text, suffix):
     record = make_bad_record(text)
     record.error = text or None
     write_tables(output, [record])
-    (row,) = read_table(output_paths(output).images).to_pylist()
+    (row,) = read_table(output_paths(output).images, IMAGES).to_pylist()
     assert row["image_path"] == text
     assert row["error"] == (text or None)
 
 
-def test_jsonl_never_holds_nan(tmp_path):
-    face = make_face(prediction=Prediction(30.0, float("nan"), float("nan"), 0.5))
-    write_tables(tmp_path / "r.jsonl", [make_record(faces=[face])])
-    row = json.loads((tmp_path / "r.jsonl").read_text())
+@pytest.mark.parametrize("suffix", [".jsonl", ".sqlite", ".json"])
+def test_formats_without_nan_have_missing_values(tmp_path, suffix):
+    face = make_face(
+        prediction=Prediction(30.0, math.nan, math.inf, 0.5), pose=Pose(math.nan, 0.0, 0.0)
+    )
+    write_tables(tmp_path / f"r{suffix}", [make_record(faces=[face])])
+    (row,) = read_table(tmp_path / f"r{suffix}", FACES).to_pylist()
     assert row["age_low"] is None
+    assert math.isnan(row["yaw"])
+    assert "NaN" not in (tmp_path / f"r{suffix}").read_bytes().decode(errors="ignore")
 
 
-def test_full_disk_is_one_sentence_and_an_earlier_output_stays(tmp_path, monkeypatch):
+def test_a_database_is_queried_with_sql(tmp_path):
+    path = tmp_path / "r.sqlite"
+    write_tables(path, [make_record("a.jpg"), make_record("b.jpg", 1), make_bad_record()])
+    with closing(sqlite3.connect(path)) as database:
+        rows = database.execute(
+            "SELECT image_path, count(*), avg(age_years), strftime('%Y', captured_at) "
+            "FROM faces JOIN images USING (root, image_path) GROUP BY image_path"
+        ).fetchall()
+        assert rows == [("a.jpg", 2, 34.56, "2001"), ("b.jpg", 1, 34.56, "2001")]
+        assert database.execute("SELECT value FROM scan WHERE key = 'version'").fetchone() == ("1",)
+        assert pd.read_sql("SELECT * FROM images", database).status.tolist()[-1] == "unreadable"
+
+
+def test_coco_is_read_by_its_own_library(tmp_path, capsys):
+    path = tmp_path / "r.json"
+    write_tables(path, [make_bad_record(), make_record("a.jpg"), make_record("b.jpg", 1)])
+    coco = COCO(path)
+    assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == [
+        "bad.jpg", "a.jpg", "b.jpg"
+    ]  # fmt: skip
+    (face,) = coco.loadAnns(coco.getAnnIds(imgIds=[3]))
+    assert face["bbox"] == pytest.approx([1.25, 2.5, 99.85, 199.8])
+    assert len(face["keypoints"]) == 3 * len(coco.loadCats([1])[0]["keypoints"])
+    assert face["attributes"]["age_years"] == 34.56
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_duckdb_reads_the_tables(tmp_path, suffix):
+    write_tables(tmp_path / f"r{suffix}", [make_record("a.jpg"), make_record("b.jpg", 1)])
+    query = f"SELECT image_path, count(*) FROM '{tmp_path}/r{suffix}' GROUP BY 1 ORDER BY 1"
+    assert duckdb.sql(query).fetchall() == [("a.jpg", 2), ("b.jpg", 1)]
+
+
+@pytest.mark.parametrize("suffix", [".sqlite", ".json"])
+def test_a_file_of_another_kind_is_a_usage_error(tmp_path, suffix):
+    path = tmp_path / f"r{suffix}"
+    path.write_text('["no", "tables"]')
+    with pytest.raises(UsageError, match=r"can't be read as a scan's table"):
+        read_columns(path, ["age_years"])
+    with pytest.raises(UsageError, match="No such file"):
+        read_columns(tmp_path / f"missing{suffix}", ["age_years"])
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".sqlite", ".json"])
+def test_full_disk_is_one_sentence_and_an_earlier_output_stays(tmp_path, monkeypatch, suffix):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    write_tables(tmp_path / "r.parquet", [make_record("first.jpg")])
+    write_tables(tmp_path / f"r{suffix}", [make_record("first.jpg")])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     monkeypatch.setattr("batchage.write.files.os.fsync", full)
-    with pytest.raises(OutputError, match=r"r\.parquet.*: could not be written \(No space left"):
-        write_tables(tmp_path / "r.parquet", [make_record()])
+    with pytest.raises(OutputError, match=r"r\..*: could not be written \(No space left"):
+        write_tables(tmp_path / f"r{suffix}", [make_record()])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -173,7 +226,9 @@ def test_output_that_is_a_folder_or_lies_in_a_file_is_refused(tmp_path):
 
 
 def test_unknown_suffix_names_the_known_ones():
-    with pytest.raises(UsageError, match=r"\.parquet, \.csv, \.jsonl or \.feather"):
+    with pytest.raises(
+        UsageError, match=r"\.parquet, \.csv, \.jsonl, \.feather, \.sqlite or \.json"
+    ):
         output_paths(Path("results.xlsx"))
 
 
@@ -196,7 +251,7 @@ def test_every_column_is_documented():
             assert field.metadata[b"description"].decode() in page
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", TABLE_SUFFIXES)
 def test_tables_are_read_by_column_name(tmp_path, suffix):
     path = tmp_path / f"r{suffix}"
     write_tables(path, [make_record(n_faces=1)])

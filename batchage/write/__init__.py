@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO, Self
 import pyarrow as pa
 
 from batchage.errors import UsageError
-from batchage.write.base import TableWriter, check_suffix, table_format
+from batchage.write.base import BothFormat, TableFormat, check_suffix, table_format
 from batchage.write.csv import unescape_cell
 from batchage.write.files import as_output_error, put_into_place, write_json
 from batchage.write.schema import FACES, IMAGES, without_dictionaries
@@ -36,7 +37,7 @@ class OutputPaths:
 
     Attributes:
         faces: The faces table.
-        images: The images table; it is put into place last.
+        images: The images table, put into place last; the same file where a format holds both.
         about: JSON of what the scan was made with.
     """
 
@@ -45,11 +46,13 @@ class OutputPaths:
     about: Path
 
     def __iter__(self) -> Iterator[Path]:
-        return iter((self.faces, self.about, self.images))
+        return iter(dict.fromkeys((self.faces, self.about, self.images)))
 
 
 def output_paths(output: Path) -> OutputPaths:
     """`results.parquet` → itself, `results.images.parquet` and `results.parquet.scan.json`.
+
+    `results.sqlite` and `results.json` hold both tables.
 
     Raises:
         UsageError: The suffix is unknown, or the name is that of an images table.
@@ -57,14 +60,21 @@ def output_paths(output: Path) -> OutputPaths:
     check_suffix(output)
     if output.stem.endswith(".images"):
         raise UsageError(f"{output}: .images is for the second table; choose another name")
-    images = output.with_name(f"{output.stem}.images{output.suffix}")
+    second = output.with_name(f"{output.stem}.images{output.suffix}")
+    images = output if table_format(output).holds_both else second
     return OutputPaths(output, images, output.with_name(f"{output.name}.scan.json"))
 
 
-def read_table(path: Path) -> pa.Table:
-    """A table that a scan wrote, in any of the formats, in the schema's types."""
-    schema = IMAGES if path.stem.endswith(".images") else FACES
-    return table_format(path).read(path, schema)
+def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
+    """A table that a scan wrote, in any of the formats, in the schema's types.
+
+    Args:
+        path: The file.
+        schema: `FACES` or `IMAGES`: which of them, in a file that may hold both; None goes by the
+            file's name.
+    """
+    by_name = IMAGES if path.stem.endswith(".images") else FACES
+    return table_format(path).read(path, by_name if schema is None else schema)
 
 
 def read_columns(path: Path, names: Sequence[str]) -> pa.Table:
@@ -73,8 +83,9 @@ def read_columns(path: Path, names: Sequence[str]) -> pa.Table:
     Raises:
         UsageError: It isn't one, or not the one that has them.
     """
+    wanted = FACES if set(names) <= set(FACES.names) else IMAGES
     try:
-        table = read_table(path)
+        table = read_table(path, wanted if table_format(path).holds_both else None)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UsageError(
@@ -102,23 +113,55 @@ class Rows:
         return int(self.images.num_rows)
 
 
-class _Table:
-    """One table on its way to its place; small pieces are gathered into larger ones."""
+class _File(ABC):
+    """A file on its way to its place."""
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self.path, self.partial = path, folder / f"{path.name}.partial"
+        self._is_closed = False
+
+    @abstractmethod
+    def write(self, rows: Rows) -> None:
+        """Take some files' rows."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Finish the file's content and close it."""
+
+    def finish(self) -> None:
+        with as_output_error(self.path):
+            self._is_closed = True
+            self._close()
+
+    def put_into_place(self) -> None:
+        with as_output_error(self.path):
+            put_into_place(self.partial, self.path)
+
+    def discard(self) -> None:
+        if not self._is_closed:
+            with contextlib.suppress(OSError, pa.ArrowException):
+                self._close()
+        with contextlib.suppress(OSError):
+            self.partial.unlink(missing_ok=True)
+
+
+class _OneTable(_File):
+    """A file with one table; small pieces are gathered into larger ones."""
 
     def __init__(
-        self, path: Path, folder: Path, schema: pa.Schema, metadata: Mapping[str, str]
+        self, path: Path, folder: Path, form: TableFormat, part: str, metadata: Mapping[str, str]
     ) -> None:
-        self.path, self.partial = path, folder / f"{path.name}.partial"
+        super().__init__(path, folder)
+        self._part, self._schema = part, {"faces": FACES, "images": IMAGES}[part]
+        self._plain = without_dictionaries(self._schema)
         self._waiting: list[pa.Table] = []
-        self._schema = schema
-        self._plain = without_dictionaries(schema)
         with as_output_error(path):
             self._stream: BinaryIO = self.partial.open("wb")
-        self._writer: TableWriter = table_format(path).open_writer(self._stream, schema, metadata)
+        self._writer = form.open_writer(self._stream, self._schema, metadata)
 
-    def write(self, rows: pa.Table) -> None:
+    def write(self, rows: Rows) -> None:
         # Without its dictionaries: each slice of a table would bring along the whole one.
-        self._waiting.append(rows.cast(self._plain))
+        self._waiting.append(getattr(rows, self._part).cast(self._plain))
         if sum(table.num_rows for table in self._waiting) >= ROWS_PER_BATCH:
             self._flush()
 
@@ -133,21 +176,29 @@ class _Table:
 
     def finish(self) -> None:
         self._flush()
-        with as_output_error(self.path):
-            self._writer.close()
-            self._stream.close()
+        super().finish()
 
-    def put_into_place(self) -> None:
-        with as_output_error(self.path):
-            put_into_place(self.partial, self.path)
-
-    def discard(self) -> None:
-        with contextlib.suppress(OSError, pa.ArrowException):
+    def _close(self) -> None:
+        with self._stream:
             self._writer.close()
-        with contextlib.suppress(OSError):
-            self._stream.close()
-        with contextlib.suppress(OSError):
-            self.partial.unlink(missing_ok=True)
+
+
+class _BothTables(_File):
+    """A file with both tables."""
+
+    def __init__(
+        self, path: Path, folder: Path, form: BothFormat, metadata: Mapping[str, str]
+    ) -> None:
+        super().__init__(path, folder)
+        with as_output_error(path):
+            self._writer = form.open_writer(self.partial, metadata)
+
+    def write(self, rows: Rows) -> None:
+        with as_output_error(self.path):
+            self._writer.write(rows.images, rows.faces)
+
+    def _close(self) -> None:
+        self._writer.close()
 
 
 class TablesWriter:
@@ -170,10 +221,14 @@ class TablesWriter:
         """
         self._paths, self._about = paths, about
         metadata = {k: v if isinstance(v, str) else json.dumps(v) for k, v in about.items()}
-        self._tables: list[_Table] = []
+        form = table_format(paths.faces)
+        self._files: list[_File] = []
         try:
-            for path, schema in ((paths.faces, FACES), (paths.images, IMAGES)):
-                self._tables.append(_Table(path, folder, schema, metadata))
+            if form.holds_both:
+                self._files.append(_BothTables(paths.faces, folder, form, metadata))
+            else:
+                for path, part in ((paths.faces, "faces"), (paths.images, "images")):
+                    self._files.append(_OneTable(path, folder, form, part, metadata))
         except BaseException:
             self._discard()
             raise
@@ -183,26 +238,26 @@ class TablesWriter:
 
     def write(self, rows: Rows) -> None:
         """Take some files' rows."""
-        faces, images = self._tables
-        faces.write(rows.faces)
-        images.write(rows.images)
+        for file in self._files:
+            file.write(rows)
 
     def _discard(self) -> None:
-        for table in self._tables:
-            table.discard()
+        for file in self._files:
+            file.discard()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self._discard()
             return
-        faces, images = self._tables
+        *first, last = self._files
         try:
-            for table in self._tables:
-                table.finish()
-            faces.put_into_place()
+            for file in self._files:
+                file.finish()
+            for file in first:
+                file.put_into_place()
             with as_output_error(self._paths.about):
                 write_json(self._paths.about, self._about)
-            images.put_into_place()
+            last.put_into_place()
         except BaseException:
             self._discard()
             raise

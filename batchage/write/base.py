@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal, Protocol
 
 from batchage.errors import UsageError
 
@@ -26,7 +26,9 @@ class TableWriter(Protocol):
 
 
 class TableFormat(Protocol):
-    """A format: one module."""
+    """A format with a file for each table: one module."""
+
+    holds_both: ClassVar[Literal[False]]
 
     def open_writer(
         self, stream: BinaryIO, schema: pa.Schema, metadata: Mapping[str, str]
@@ -45,12 +47,44 @@ class TableFormat(Protocol):
         ...
 
 
+class BothWriter(Protocol):
+    """Streams both tables into one file."""
+
+    def write(self, images: pa.Table, faces: pa.Table) -> None:
+        """Append some files' rows, and their faces' in the same order."""
+        ...
+
+    def close(self) -> None:
+        """Finish and close the file."""
+        ...
+
+
+class BothFormat(Protocol):
+    """A format with both tables in one file: one module."""
+
+    holds_both: ClassVar[Literal[True]]
+
+    def open_writer(self, path: Path, metadata: Mapping[str, str]) -> BothWriter:
+        """A writer of a new file.
+
+        Raises:
+            OSError: It can't be made; also later, from the writer, where there is no more room.
+        """
+        ...
+
+    def read(self, path: Path, schema: pa.Schema) -> pa.Table:
+        """The table that has `schema`, as of `TableFormat`."""
+        ...
+
+
 METADATA_PREFIX = "batchage."
 FORMATS = {
     ".parquet": "batchage.write.parquet",
     ".csv": "batchage.write.csv",
     ".jsonl": "batchage.write.jsonl",
     ".feather": "batchage.write.feather",
+    ".sqlite": "batchage.write.sqlite",
+    ".json": "batchage.write.coco",
 }
 
 
@@ -92,11 +126,11 @@ def check_suffix(path: Path) -> str:
     return suffix
 
 
-def table_format(path: Path) -> TableFormat:
+def table_format(path: Path) -> TableFormat | BothFormat:
     """The format of `path`, by its suffix.
 
     Raises:
         UsageError: The suffix is unknown.
     """
-    format_: TableFormat = import_module(FORMATS[check_suffix(path)]).FORMAT
+    format_: TableFormat | BothFormat = import_module(FORMATS[check_suffix(path)]).FORMAT
     return format_

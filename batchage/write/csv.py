@@ -11,7 +11,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -77,6 +77,8 @@ class CsvWriter:
 
 class CsvFormat:
     """See the module."""
+
+    holds_both: ClassVar[Literal[False]] = False
 
     def open_writer(
         self, stream: BinaryIO, schema: pa.Schema, metadata: Mapping[str, str]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar, Literal
 
 import pyarrow as pa
 
@@ -36,6 +36,8 @@ class FeatherWriter:
 
 class FeatherFormat:
     """Zstandard-compressed; `batchage.*` keys of the schema metadata describe the run."""
+
+    holds_both: ClassVar[Literal[False]] = False
 
     def open_writer(
         self, stream: BinaryIO, schema: pa.Schema, metadata: Mapping[str, str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +14,8 @@ from batchage.write.base import in_schema, with_run
 
 class ParquetFormat:
     """Zstandard-compressed Parquet; `batchage.*` keys of the schema metadata describe the run."""
+
+    holds_both: ClassVar[Literal[False]] = False
 
     def open_writer(
         self, stream: BinaryIO, schema: pa.Schema, metadata: Mapping[str, str]

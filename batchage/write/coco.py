@@ -1,0 +1,125 @@
+"""COCO JSON: images, and an annotation of category `face` for each face, with five keypoints.
+
+All columns of both tables are under `attributes`. A picture that could not be read has no size:
+its width and height are 0.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Literal
+
+import pyarrow as pa
+
+from batchage.types import LANDMARK_NAMES
+from batchage.write.plain import plain_rows, table_of
+from batchage.write.schema import FACES
+
+CATEGORY = {
+    "id": 1,
+    "name": "face",
+    "supercategory": "person",
+    "keypoints": list(LANDMARK_NAMES),
+    "skeleton": [],
+}
+VISIBLE = 2
+
+
+def _image(row: Mapping[str, Any], number: int) -> dict[str, Any]:
+    return {
+        "id": number,
+        "file_name": row["image_path"],
+        "width": row["width"] or 0,
+        "height": row["height"] or 0,
+        "date_captured": row["captured_at"] or "",
+        "attributes": row,
+    }
+
+
+def _annotation(row: Mapping[str, Any], number: int, image: int) -> dict[str, Any]:
+    x1, y1, x2, y2 = (row[name] or 0.0 for name in ("x1", "y1", "x2", "y2"))
+    width, height = round(x2 - x1, 4), round(y2 - y1, 4)
+    points = [(row[f"{name}_x"], row[f"{name}_y"], VISIBLE) for name in LANDMARK_NAMES]
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": CATEGORY["id"],
+        "bbox": [x1, y1, width, height],
+        "area": round(width * height, 4),
+        "iscrowd": 0,
+        "keypoints": [value for point in points for value in point],
+        "num_keypoints": len(points),
+        "score": row["detection_score"],
+        "attributes": row,
+    }
+
+
+class _Array:
+    """Streams the items of a JSON array."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.length = stream, 0
+
+    def append(self, item: Mapping[str, Any]) -> None:
+        text = json.dumps(item, ensure_ascii=False)
+        self.stream.write((",\n" if self.length else "\n").encode() + text.encode())
+        self.length += 1
+
+
+class CocoWriter:
+    """Streams both tables; annotations wait in a file of their own until the images are written."""
+
+    def __init__(self, path: Path, metadata: Mapping[str, str]) -> None:
+        """Write the head."""
+        self._stream: BinaryIO = path.open("wb")
+        self._images = _Array(self._stream)
+        self._annotations = _Array(tempfile.TemporaryFile(dir=path.parent))  # noqa: SIM115
+        head = {"description": "Faces found by batchage", **metadata}
+        parts = {"info": head, "licenses": [], "categories": [CATEGORY]}
+        text = json.dumps(parts, indent=1, ensure_ascii=False).removesuffix("\n}")
+        self._stream.write(f'{text},\n "images": ['.encode())
+
+    def write(self, images: pa.Table, faces: pa.Table) -> None:
+        """Append rows."""
+        annotated = plain_rows(faces)
+        for image in plain_rows(images):
+            number = self._images.length + 1
+            self._images.append(_image(image, number))
+            for _ in range(image["n_faces"]):
+                face = _annotation(next(annotated), self._annotations.length + 1, number)
+                self._annotations.append(face)
+
+    def close(self) -> None:
+        """Write the annotations and the foot."""
+        with self._stream, self._annotations.stream as annotations:
+            self._stream.write(b'],\n "annotations": [')
+            annotations.seek(0)
+            shutil.copyfileobj(annotations, self._stream)
+            self._stream.write(b"]\n}\n")
+
+
+class CocoFormat:
+    """See the module."""
+
+    holds_both: ClassVar[Literal[True]] = True
+
+    def open_writer(self, path: Path, metadata: Mapping[str, str]) -> CocoWriter:
+        """A writer of a new file."""
+        return CocoWriter(path, metadata)
+
+    def read(self, path: Path, schema: pa.Schema) -> pa.Table:
+        """One of the tables, out of the `attributes`."""
+        content = json.loads(path.read_bytes())
+        part = "annotations" if schema is FACES else "images"
+        items = content.get(part) if isinstance(content, dict) else None
+        if not isinstance(items, list):
+            raise ValueError(f"it has no {part}")
+        rows = [item.get("attributes") if isinstance(item, dict) else None for item in items]
+        return table_of(rows, schema)
+
+
+FORMAT = CocoFormat()
