@@ -10,17 +10,23 @@ from typing import TYPE_CHECKING, Any
 from batchage.errors import BatchageError, BundleError, DecodeError, OutputError, UsageError
 
 if TYPE_CHECKING:
+    from batchage.analyzer import Analyzer
     from batchage.api import Scan, ScanResult, scan
     from batchage.config import DetectorSettings, ScanConfig
+    from batchage.detect import Detector, register_detector
     from batchage.evaluation.run import Evaluation, evaluate
     from batchage.reporting.make import report
+    from batchage.types import Detections
     from batchage.version import __version__
     from batchage.walk import ScanFilter, iter_images
 
 __all__ = [
+    "Analyzer",
     "BatchageError",
     "BundleError",
     "DecodeError",
+    "Detections",
+    "Detector",
     "DetectorSettings",
     "Evaluation",
     "OutputError",
@@ -32,11 +38,15 @@ __all__ = [
     "__version__",
     "evaluate",
     "iter_images",
+    "register_detector",
     "report",
     "scan",
 ]
 
 _LAZY = {
+    "Analyzer": "batchage.analyzer",
+    "Detections": "batchage.types",
+    "Detector": "batchage.detect",
     "DetectorSettings": "batchage.config",
     "Evaluation": "batchage.evaluation.run",
     "Scan": "batchage.api",
@@ -46,6 +56,7 @@ _LAZY = {
     "__version__": "batchage.version",
     "evaluate": "batchage.evaluation.run",
     "iter_images": "batchage.walk",
+    "register_detector": "batchage.detect",
     "report": "batchage.reporting.make",
     "scan": "batchage.api",
 }

@@ -166,7 +166,7 @@ def _decode_bytes(
     # Pillow turns TIFFs itself when it loads them.
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         method, (width, height) = None, image.size
-    image = _to_rgb(image)
+    image = to_rgb(image)
     if method is not None:
         image = image.transpose(method)
         if method in _SIDEWAYS:
@@ -301,7 +301,7 @@ def _load(image: Image.Image, data: bytes, divisor: int) -> tuple[Image.Image, s
     return image, warning
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
     """Any mode → RGB, transparent parts on white."""
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(_to_8_bit(np.asarray(image)))

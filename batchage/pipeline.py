@@ -344,18 +344,7 @@ class Pipeline:
             zip(photo.crops, photo.predictions, strict=True)
         ):
             name = self._crops.write(record.ref, index, crop.pixels) if self._crops else None
-            record.faces.append(
-                FaceRecord(
-                    face_index=index,
-                    box=found.boxes[index],
-                    landmarks=found.landmarks[index],
-                    score=float(found.scores[index]),
-                    sharpness=crop.sharpness,
-                    pose=crop.pose,
-                    prediction=prediction,
-                    crop=name,
-                )
-            )
+            record.faces.append(FaceRecord.of(found, index, crop, prediction, name))
         if record.faces and record.status is Status.NO_FACE:
             record.status = Status.OK
         if self._thumbnails and photo.image is not None:

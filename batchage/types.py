@@ -214,6 +214,27 @@ class FaceRecord:
     prediction: Prediction
     crop: str | None = None
 
+    @classmethod
+    def of(
+        cls,
+        found: Detections,
+        index: int,
+        face: FaceCrop,
+        prediction: Prediction,
+        crop: str | None = None,
+    ) -> FaceRecord:
+        """What was found out about face `index` of a photo's detections."""
+        return cls(
+            index,
+            found.boxes[index],
+            found.landmarks[index],
+            float(found.scores[index]),
+            face.sharpness,
+            face.pose,
+            prediction,
+            crop,
+        )
+
 
 @dataclass(slots=True, eq=False)
 class ImageRecord:

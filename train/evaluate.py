@@ -125,15 +125,7 @@ class Evaluator:
     @staticmethod
     def _row(face: Detections, crop: FaceCrop, prediction: Prediction) -> dict[str, Any]:
         detected = face if len(face) else NO_FACE
-        record = FaceRecord(
-            0,
-            detected.boxes[0],
-            detected.landmarks[0],
-            float(detected.scores[0]),
-            crop.sharpness,
-            crop.pose,
-            prediction,
-        )
+        record = FaceRecord.of(detected, 0, crop, prediction)
         row = face_values(record)
         return row if len(face) else {**row, **dict.fromkeys(QUALITIES)}
 

@@ -16,6 +16,10 @@ class Detector(Protocol):
 
     Coordinates that come back are in pixels of the pictures given. The smallest size that a user
     wants is not its business: it is in pixels of the photo, of which it may see a reduced picture.
+
+    Attributes:
+        detector_id: Name and version of what finds the faces: scans with another one aren't
+            continued.
     """
 
     detector_id: str
@@ -37,10 +41,30 @@ def _resnet50(settings: DetectorSettings, _: Compute) -> Detector:
     return RetinaFaceResNet50(settings)
 
 
-DETECTORS: dict[str, Callable[[DetectorSettings, Compute], Detector]] = {
+DetectorFactory = Callable[[DetectorSettings, Compute], Detector]
+"""Makes a detector, from how faces are looked for and where networks run."""
+DETECTORS: dict[str, DetectorFactory] = {
     DEFAULT_DETECTOR: _mobilenet,
     "retinaface-resnet50": _resnet50,
 }
+
+
+_SHIPPED = frozenset(DETECTORS)
+
+
+def register_detector(name: str, factory: DetectorFactory) -> None:
+    """Make a detector of your own known, as `ScanConfig(detector=name)`.
+
+    Args:
+        name: What it is called from now on, in this process.
+        factory: Makes it.
+
+    Raises:
+        UsageError: A detector that comes with batchage is called so.
+    """
+    if name in _SHIPPED:
+        raise UsageError(f"{name}: a detector of batchage is called so; choose another name")
+    DETECTORS[name] = factory
 
 
 def create_detector(name: str, settings: DetectorSettings, compute: Compute) -> Detector:

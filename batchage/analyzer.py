@@ -1,0 +1,110 @@
+"""Detector and model for pictures in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps
+
+from batchage.align import align
+from batchage.bundle import load_bundle
+from batchage.config import ScanConfig
+from batchage.decode import to_rgb
+from batchage.detect import create_detector
+from batchage.errors import UsageError
+from batchage.hardware import choose_compute
+from batchage.predict.network import KIND
+from batchage.predict.predictor import Predictor
+from batchage.types import FaceRecord, ImageArray, box_sizes
+from batchage.write.schema import FACES, face_values
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NOT_OF_A_FACE = {
+    "image_path",
+    "root",
+    "image_width",
+    "image_height",
+    "thumbnail",
+    "crop",
+    "model_id",
+}
+COLUMNS = ["image_index", *(name for name in FACES.names if name not in NOT_OF_A_FACE)]
+
+
+class Analyzer:
+    """Detector and model, loaded once, for pictures that no file holds.
+
+        analyzer = batchage.Analyzer()
+        faces = analyzer.analyze([array, PIL.Image.open("photo.jpg")])
+
+    Attributes:
+        model_id: Name and hash of the bundle.
+    """
+
+    def __init__(self, config: ScanConfig | None = None) -> None:
+        """Load both networks.
+
+        Args:
+            config: Detector, model, batch size, device, precision and `tta` are taken from it; the
+                defaults where it is missing.
+
+        Raises:
+            BatchageError: A bundle or device can't be used.
+        """
+        self._config = config or ScanConfig()
+        compute = choose_compute(self._config.device, self._config.precision)
+        bundle = load_bundle(self._config.model, KIND)
+        self._detector = create_detector(self._config.detector, self._config.detection, compute)
+        self._predictor = Predictor(bundle, compute, self._config.batch_size, self._config.tta)
+        self.model_id = self._predictor.model_id
+
+    def analyze(self, images: Sequence[NDArray[Any] | Image.Image]) -> pd.DataFrame:
+        """Find the faces of pictures and estimate ages and genders.
+
+        Args:
+            images: RGB uint8 arrays `(h, w, 3)`, upright, or PIL pictures, which are turned upright
+                by their EXIF.
+
+        Returns:
+            One row a face: `image_index`, the picture's place in `images`, and the columns of the
+            faces table that speak of the face itself, in pixels of the upright picture.
+
+        Raises:
+            UsageError: An array is none of a picture.
+        """
+        size = self._predictor.input_size
+        owners, found, crops = [], [], []
+        for index, image in enumerate(images):
+            pixels = _pixels(image, index)
+            (faces,) = self._detector.detect([pixels])
+            faces = faces.select(box_sizes(faces.boxes) >= self._config.detection.min_face_size)
+            crops += [align(pixels, points, size) for points in faces.landmarks]
+            owners += [index] * len(faces)
+            found += [(faces, number) for number in range(len(faces))]
+        predictions = self._predictor.predict([crop.pixels for crop in crops])
+        records = [
+            FaceRecord.of(*face, crop, prediction)
+            for face, crop, prediction in zip(found, crops, predictions, strict=True)
+        ]
+        rows = [
+            {"image_index": index, **face_values(record)}
+            for index, record in zip(owners, records, strict=True)
+        ]
+        return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _pixels(image: NDArray[Any] | Image.Image, index: int) -> ImageArray:
+    if isinstance(image, Image.Image):
+        return np.asarray(to_rgb(ImageOps.exif_transpose(image)), np.uint8)
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise UsageError(
+            f"picture {index} is an array of {pixels.dtype} {pixels.shape}; give RGB as uint8 "
+            "(height, width, 3), or a PIL picture"
+        )
+    return pixels
