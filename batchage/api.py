@@ -120,17 +120,7 @@ class Scan:
             loaded = Pipeline(self._config, self.profile)
         with closing(loaded) as pipeline:
             self.model_id = pipeline.predictor.model_id
-            self.sink.begin(
-                {
-                    "version": __version__,
-                    "model_id": self.model_id,
-                    "detector_id": pipeline.detector.detector_id,
-                    "precision": pipeline.compute.precision,
-                    "settings": self._config.results_settings(),
-                    "filter": asdict(self._config.filter),
-                    "inputs": self._inputs,
-                }
-            )
+            self.sink.begin(made_with(pipeline, self._config, self._inputs))
             with closing(pipeline.run(self.sink.pending(self._refs))) as found:
                 for record in found:
                     with self.profile.stage("write"):
@@ -146,6 +136,19 @@ class Scan:
                 self._running.close()
         finally:
             self.sink.close()
+
+
+def made_with(pipeline: Pipeline, config: ScanConfig, inputs: Sequence[str]) -> dict[str, Any]:
+    """What a scan's rows depend on, JSON-ready."""
+    return {
+        "version": __version__,
+        "model_id": pipeline.predictor.model_id,
+        "detector_id": pipeline.detector.detector_id,
+        "precision": pipeline.compute.precision,
+        "settings": config.results_settings(),
+        "filter": asdict(config.filter),
+        "inputs": list(inputs),
+    }
 
 
 def scan(*inputs: PathLike, config: ScanConfig | None = None, **settings: Any) -> ScanResult:

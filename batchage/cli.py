@@ -12,12 +12,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from batchage.config import REPORT_THUMBNAILS, DetectorSettings, ScanConfig
 from batchage.errors import BatchageError, UsageError
+from batchage.settings_file import DEFAULT_FILE, read_options
 from batchage.walk import ScanFilter
 
 EXIT_UNREAD = 3
@@ -26,8 +28,23 @@ EXIT_TERMINATED = 143
 DEFAULTS = ScanConfig()
 log = logging.getLogger("batchage")
 
+
+class _Commands(TyperGroup):
+    """Help without the names of environment variables, which follow from those of the flags."""
+
+    def get_command(self, *arguments: Any, **more: Any) -> Any:
+        """The command of a name."""
+        command: Any = super().get_command(*arguments, **more)
+        for param in command.params if command else ():
+            param.show_envvar = False
+        return command
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
+    # BATCHAGE_SCAN_DETECT_SIZE is --detect-size of scan.
+    context_settings={"auto_envvar_prefix": "BATCHAGE"},
     pretty_exceptions_enable=False,
     help="Find every face in a folder of photos and write one tidy table of ages and genders.",
 )
@@ -160,8 +177,14 @@ def scan(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Scan anew, replace a finished output.")
     ] = DEFAULTS.overwrite,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what would be scanned and how long it would take, write nothing."
+        ),
+    ] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time went.")] = False,
-    as_json: Annotated[
+    json: Annotated[
         bool, typer.Option("--json", help="The summary as JSON on standard output, for scripts.")
     ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary.")] = False,
@@ -174,6 +197,9 @@ def scan(
 
     A scan that was stopped goes on with the same command.
 
+    Options may also stand in the table scan of batchage.toml (detect-size = 1024), and in the
+    environment (BATCHAGE_SCAN_DETECT_SIZE).
+
     Exit codes: 0 done, 1 failed, 2 usage, 3 done but some files could not be read, 130 interrupted,
     143 terminated.
     """
@@ -181,7 +207,7 @@ def scan(
         _set_up_logging(verbose, quiet, log_file)
         if report and str(output) == "-":
             raise UsageError("--report needs a table: give -o a file, not -")
-        if as_json and str(output) == "-":
+        if json and str(output) == "-":
             raise UsageError("--json and -o - both write to standard output: give -o a file")
         config = ScanConfig(
             output=output,
@@ -205,10 +231,15 @@ def scan(
         from batchage.progress import Shown, run
         from batchage.thumbnails import prepare_folder
 
+        shown = Shown(quiet, profile, json)
+        if dry_run:
+            from batchage.forecast import run as forecast
+
+            forecast(config, list(inputs or []), files_from, shown)
+            return
         if report:
             # Before the scan and not after it.
             prepare_folder(report)
-        shown = Shown(quiet, profile, as_json)
         unread = run(config, list(inputs or []), files_from, shown)
         if report:
             _make_report(output, report, None)
@@ -269,6 +300,51 @@ def report(
 
 
 @app.command()
+def thumbnails(
+    table: Annotated[Path, typer.Argument(help="Table of faces that a scan wrote.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for the thumbnails.")
+    ] = Path("thumbs"),
+    photos: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the photos, if they are not where they were scanned."),
+    ] = None,
+    side: Annotated[
+        int | None, typer.Option(help="Longest side of a thumbnail in pixels; a scan's are 640.")
+    ] = None,
+    contact_sheet: Annotated[
+        Path | None,
+        typer.Option(help="All thumbnails with their names on sheets, .jpg or .png."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary.")] = False,
+) -> None:
+    """Draw the thumbnails of a scan from its table, without looking for faces again.
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 done but some photos could not be drawn, 130
+    interrupted, 143 terminated.
+    """
+    with _errors_to_exit_codes():
+        _set_up_logging(verbose=False, quiet=False, log_file=None)
+        from batchage.contact_sheet import make_contact_sheets, sheet_kind
+        from batchage.redraw import draw_thumbnails
+        from batchage.thumbnails import THUMBNAIL_SIDE
+
+        if contact_sheet:
+            sheet_kind(contact_sheet)
+        redrawn = draw_thumbnails(
+            table, output, photos, THUMBNAIL_SIDE if side is None else side, quiet
+        )
+        if not quiet:
+            typer.echo(redrawn.summary(output), err=True)
+        if contact_sheet:
+            sheets = make_contact_sheets(table, output, contact_sheet, quiet)
+            if not quiet:
+                typer.echo(f"contact sheets: {', '.join(map(str, sheets))}", err=True)
+    if redrawn.not_drawn:
+        raise typer.Exit(EXIT_UNREAD)
+
+
+@app.command()
 def info() -> None:
     """Show version, devices, the precision chosen and why, and the bundles with their hashes."""
     with _errors_to_exit_codes():
@@ -298,13 +374,21 @@ def info() -> None:
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(help=f"Options in TOML; {DEFAULT_FILE} in the current folder if it is there."),
+    ] = None,
 ) -> None:
     if version:
         from batchage.version import __version__
 
         typer.echo(f"batchage {__version__}")
         raise typer.Exit
+    if config or DEFAULT_FILE.is_file():
+        with _errors_to_exit_codes():
+            context.default_map = read_options(config or DEFAULT_FILE, context)
 
 
 def main() -> None:

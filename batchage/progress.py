@@ -62,7 +62,7 @@ def run(config: ScanConfig, inputs: list[Path], files_from: Path | None, shown: 
     """
     started = time.perf_counter()
     named = absolute_inputs([*inputs, *([files_from] if files_from else [])])
-    walk = _walker(inputs, files_from, config.filter)
+    walk = make_walk(inputs, files_from, config.filter)
     scan = Scan(walk(), config, named)
     try:
         with scan:
@@ -79,8 +79,6 @@ def run(config: ScanConfig, inputs: list[Path], files_from: Path | None, shown: 
     places: dict[str, Path] = {}
     if paths := scan.sink.paths:
         places = {"faces table": paths.faces, "images table": paths.images}
-        if paths.images == paths.faces:
-            places = {"both tables": paths.faces}
     if config.thumbnails:
         places["thumbnails"] = config.thumbnails
     if config.crops:
@@ -97,7 +95,7 @@ def run(config: ScanConfig, inputs: list[Path], files_from: Path | None, shown: 
     return tally.unread
 
 
-def _walker(
+def make_walk(
     inputs: list[Path], files_from: Path | None, how: ScanFilter
 ) -> Callable[[], Iterator[ImageRef]]:
     """A function that walks the inputs, as often as it is called."""

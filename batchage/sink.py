@@ -85,6 +85,9 @@ class Sink:
     def open(self) -> None:
         """Reserve the output, before networks are loaded."""
 
+    def look(self, about: dict[str, Any]) -> None:
+        """Instead of `open` and `begin`, where nothing is to be written: learn what is done."""
+
     def begin(self, about: dict[str, Any]) -> None:
         """Start, with what the scan is made with."""
 

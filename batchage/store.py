@@ -116,6 +116,9 @@ class FileSink(Sink):
                 if path.is_dir():
                     raise IsADirectoryError(0, "it is a folder")
         self._parts.lock()
+        self._refuse_finished()
+
+    def _refuse_finished(self) -> None:
         if self._parts.about() is None and self._is_finished() and not self._may_replace():
             raise UsageError(
                 f"{self._paths.faces}: a finished scan is there; use --update to scan only new and "
@@ -128,18 +131,37 @@ class FileSink(Sink):
     def _may_replace(self) -> bool:
         return self._config.update or self._config.overwrite
 
+    def look(self, about: dict[str, Any]) -> None:
+        """Learn what is done already.
+
+        Raises:
+            UsageError: As of `open` and `begin`.
+        """
+        self._refuse_finished()
+        self._recall(about)
+
     def begin(self, about: dict[str, Any]) -> None:
         """Go on with an interrupted scan, or start one.
 
         Raises:
             UsageError: What is there was made with other settings, or can't be read.
         """
-        mode = "overwrite" if self._config.overwrite else "scan"
+        self._recall(about)
+        if not self.is_continued:
+            base = self._paths if self._base is not None else None
+            self._parts.begin({**self._about, "mode": self._mode(base is not None)}, base)
+        self._saved_at = time.monotonic()
+
+    def _mode(self, is_update: bool) -> str:
+        return "update" if is_update else "overwrite" if self._config.overwrite else "scan"
+
+    def _recall(self, about: dict[str, Any]) -> None:
+        """Learn the rows of an interrupted scan, and of an output that is to be updated."""
         # In the types of what is read back, for comparing.
         self._about = about = json.loads(json.dumps(about))
         earlier = self._parts.about()
         if earlier and self._config.overwrite:
-            if {**about, "mode": mode} != earlier:
+            if {**about, "mode": self._mode(False)} != earlier:
                 earlier = None
         elif earlier:
             self._refuse_other(earlier, about, "an interrupted scan")
@@ -147,15 +169,11 @@ class FileSink(Sink):
             self.is_continued = True
             if earlier.get("mode") == "update":
                 self._learn_base(read_rows(self._parts.base))
+            for rows in self._parts:
+                self._stale.update(row_keys(rows.images))
         elif self._config.update and self._is_finished():
             self._refuse_other(self._read_about(), about, "the earlier scan")
             self._learn_base(read_rows(self._paths))
-            self._parts.begin({**about, "mode": "update"}, self._paths)
-        else:
-            self._parts.begin({**about, "mode": mode})
-        self._saved_at = time.monotonic()
-        for rows in self._parts:
-            self._stale.update(row_keys(rows.images))
 
     def _read_about(self) -> dict[str, Any]:
         """What the finished scan was made with, as far as an update must be made with the same."""

@@ -114,6 +114,9 @@ def show(
             table.add_row(f"age {decade}–{decade + 9}", f"{bar} {n:,}")
     if places:
         table.add_section()
+        names: dict[Path, list[str]] = {}
         for name, path in places.items():
-            table.add_row(name, str(path))
+            names.setdefault(path, []).append(name)
+        for path, called in names.items():
+            table.add_row("\n".join(called), str(path))
     console.print(table)
