@@ -13,7 +13,7 @@ import re
 import stat
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, features
 
 from batchage.config import MAX_PIXELS
 from batchage.errors import DecodeError, TooLargeError
+from batchage.raw import is_raw, read_raw
 from batchage.types import DecodedImage, ImageArray
 
 NOT_A_PICTURE = "not a picture in a known format (JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF)"
@@ -48,6 +49,7 @@ _DATE = re.compile(
     re.ASCII,
 )
 _YEARS = range(1800, 2200)
+_EPOCH = datetime(1970, 1, 1)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -104,7 +106,10 @@ def decode(
     """
     _silence_pillow()
     try:
-        return _decode_bytes(_read(path, max_pixels), max_pixels, reserve, enough)
+        data = _read(path, max_pixels)
+        if is_raw(path):
+            return _decode_raw(data, max_pixels, reserve, enough)
+        return _decode_bytes(data, max_pixels, reserve, enough)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -141,7 +146,7 @@ def _read(path: Path, max_pixels: int) -> bytes:
             prefix = file.read(_PREFIX_BYTES)
             if not prefix:
                 raise DecodeError("the file is empty")
-            if not _formats_of(prefix):
+            if not is_raw(path) and not _formats_of(prefix):
                 raise DecodeError(NOT_A_PICTURE)
             file.seek(0)
             return file.read()
@@ -182,6 +187,20 @@ def _decode_bytes(
         captured_at=_captured_at(opened.tags),
         warning=warning,
     )
+
+
+def _decode_raw(
+    data: bytes, max_pixels: int, reserve: Callable[[int], None], enough: int | None
+) -> DecodedImage:
+    found = read_raw(data, partial(_check_size, max_pixels=max_pixels), reserve)
+    content, taken = _content_hasher(data).hexdigest(), _captured_at(_tags(partial(_exif_of, data)))
+    if isinstance(found, bytes):
+        image = _decode_bytes(found, max_pixels, reserve, enough)
+        # LibRaw gives a preview without EXIF one that says 1970.
+        known = image.captured_at if image.captured_at != _EPOCH else None
+        return replace(image, content_hash=content, captured_at=taken or known)
+    height, width = found.shape[:2]
+    return DecodedImage(found, width, height, content, taken)
 
 
 def _reduction(image: Image.Image, enough: int | None) -> int:
@@ -233,7 +252,7 @@ def _open(data: bytes, max_pixels: int) -> _Opened:
         _check_size(image.width, image.height, max_pixels)
         if image.mode == "LAB":
             break
-        return _Opened(image, _tags(image))
+        return _Opened(image, _tags(image.getexif))
     if TiffImagePlugin._accept(data[:_PREFIX_BYTES]):
         return _open_unusual_tiff(data, max_pixels)
     raise DecodeError(f"the picture's header is damaged: {_one_line(failure)}") from failure
@@ -333,11 +352,11 @@ def _to_8_bit(values: NDArray[np.generic]) -> ImageArray:
     return np.clip(np.rint(floats * (255.0 / white)), 0, 255).astype(np.uint8)
 
 
-def _tags(image: Image.Image) -> dict[int, object]:
+def _tags(get_exif: Callable[[], Image.Exif]) -> dict[int, object]:
     """The EXIF tags that matter here; as many as a damaged block gives."""
     tags: dict[int, object] = {}
     try:
-        exif = image.getexif()
+        exif = get_exif()
         tags.update({tag: exif.get(tag) for tag in (_ORIENTATION, *_DATES)})
         details = exif.get_ifd(ExifTags.IFD.Exif)
         tags.update({tag: details[tag] for tag in _DATES if tag in details})
@@ -345,6 +364,13 @@ def _tags(image: Image.Image) -> dict[int, object]:
     except Exception:
         return tags
     return tags
+
+
+def _exif_of(data: bytes) -> Image.Exif:
+    """EXIF of a camera raw file: most are TIFF files from outside."""
+    exif = Image.Exif()
+    exif.load(data)
+    return exif
 
 
 def _captured_at(tags: Mapping[int, object]) -> datetime | None:

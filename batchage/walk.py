@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchage.errors import UsageError
+from batchage.raw import RAW_SUFFIXES, is_raw, missing_reader
 from batchage.types import ImageRef
 
 IMAGE_SUFFIXES = frozenset(
@@ -39,34 +40,6 @@ IMAGE_SUFFIXES = frozenset(
         ".avif",
     ]
 )
-RAW_SUFFIXES = frozenset(
-    [
-        ".3fr",
-        ".arw",
-        ".cr2",
-        ".cr3",
-        ".crw",
-        ".dcr",
-        ".dng",
-        ".erf",
-        ".iiq",
-        ".kdc",
-        ".mef",
-        ".mos",
-        ".mrw",
-        ".nef",
-        ".nrw",
-        ".orf",
-        ".pef",
-        ".raf",
-        ".rw2",
-        ".rwl",
-        ".sr2",
-        ".srf",
-        ".srw",
-    ]
-)
-RAW_ERROR = "camera raw is not supported; convert it to JPEG or TIFF"
 _MAGIC = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF.{4}WEBP|II[*+]\0|MM\0[*+]"
     rb"|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"
@@ -311,7 +284,7 @@ def _known_error(path: str, status: os.stat_result) -> str | None:
     """Why a file that exists is not going to be opened."""
     if not stat.S_ISREG(status.st_mode):
         return "not a regular file"
-    return RAW_ERROR if os.path.splitext(path)[1].lower() in RAW_SUFFIXES else None
+    return missing_reader() if is_raw(path) else None
 
 
 def _input_ref(
