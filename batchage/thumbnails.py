@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from batchage.errors import OutputError
+from batchage.labels import LabelPlaces
 from batchage.types import (
     DecodedImage,
     FaceRecord,
@@ -30,9 +32,15 @@ from batchage.types import (
 THUMBNAIL_SIDE = 640
 
 MIN_FONT_SIZE = 11
+"""In pixels; of large pictures, which are looked at as a whole, `MIN_FONT_SHARE` of the side."""
+MIN_FONT_SHARE = 1 / 160
 MAX_NAME_BYTES = 120
 MAX_ENLARGEMENT = 2.0
-JPEG_QUALITY = 88
+# Full-resolution colour keeps the edges of coloured labels crisp.
+SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 88, "optimize": True, "subsampling": "4:4:4"},
+    "PNG": {},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,8 @@ def draw(
     Returns:
         RGB uint8 `(h, w, 3)`.
     """
-    canvas = Image.fromarray(_resized(image.pixels, side))
+    factor = _size_factor(image.pixels, side)
+    canvas = Image.fromarray(_resized(image.pixels, factor))
     if faces:
         boxes = _boxes_on(canvas, image, faces)
         for index in np.argsort(-_areas(boxes), kind="stable"):
@@ -113,8 +122,7 @@ def save_thumbnail(pixels: ImageArray, path: Path) -> None:
     Raises:
         OutputError: The file can't be written.
     """
-    # Full-resolution colour keeps the edges of coloured labels crisp.
-    _save(pixels, path, "JPEG", quality=JPEG_QUALITY, optimize=True, subsampling="4:4:4")
+    save_picture(pixels, path, "JPEG")
 
 
 class ThumbnailWriter:
@@ -135,7 +143,8 @@ class ThumbnailWriter:
 
     def reduced(self, image: DecodedImage) -> DecodedImage:
         """The picture with no more pixels than its thumbnail needs, for keeping many at hand."""
-        return replace(image, pixels=_resized(image.pixels, self.side))
+        factor = min(1.0, _size_factor(image.pixels, self.side))
+        return replace(image, pixels=_resized(image.pixels, factor))
 
     def write(self, image: DecodedImage, record: ImageRecord) -> str:
         """Draw and write the thumbnail of one photo, with a frame for each face of `record`.
@@ -180,7 +189,7 @@ class CropWriter:
             OutputError: The file can't be written.
         """
         name = thumbnail_name(ref.root, ref.relative, f"-face{face_index:03d}.png")
-        _save(pixels, self.folder / name, "PNG")
+        save_picture(pixels, self.folder / name, "PNG")
         return name
 
 
@@ -216,11 +225,21 @@ def prepare_folder(folder: Path) -> None:
         ) from error
 
 
-def _save(pixels: ImageArray, path: Path, kind: str, **options: str | int | bool) -> None:
+def save_picture(pixels: ImageArray, path: Path, kind: str) -> None:
+    """Write a picture without any metadata, whole or not at all.
+
+    Args:
+        pixels: RGB uint8 `(h, w, 3)`.
+        path: The file to write or replace.
+        kind: `JPEG` or `PNG`.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
     part = path.with_name(f".batchage-{uuid.uuid4().hex}.tmp")
     try:
         try:
-            Image.fromarray(pixels).save(part, kind, **options)
+            Image.fromarray(pixels).save(part, kind, **SAVE_OPTIONS[kind])
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -235,9 +254,8 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _resized(pixels: ImageArray, side: int) -> ImageArray:
+def _resized(pixels: ImageArray, factor: float) -> ImageArray:
     height, width = pixels.shape[:2]
-    factor = _size_factor(height, width, side)
     if factor == 1.0:
         return np.ascontiguousarray(pixels)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -245,7 +263,8 @@ def _resized(pixels: ImageArray, side: int) -> ImageArray:
     return np.asarray(cv2.resize(pixels, size, interpolation=method), np.uint8)
 
 
-def _size_factor(height: int, width: int, side: int) -> float:
+def _size_factor(pixels: ImageArray, side: int) -> float:
+    height, width = pixels.shape[:2]
     longest, shortest = max(height, width), min(height, width)
     panorama = min(side / 4 / shortest, 3 * side / longest)
     factor = min(1.0, max(side / longest, panorama))
@@ -308,7 +327,7 @@ def _draw_label(canvas: Image.Image, label: _Label) -> None:
 def _placed_labels(
     boxes: FloatArray, faces: Sequence[FaceRecord], canvas: Image.Image
 ) -> list[_Label]:
-    """Labels beside their faces, each where it hides the least of faces and other labels.
+    """Labels beside their faces: in words if these fit and no other face is covered, else short.
 
     The smallest faces choose first, since a large face leaves more room. A label that is larger
     than the whole picture is left out.
@@ -318,52 +337,23 @@ def _placed_labels(
         _text_width(_text(face.prediction, full=True), size) <= 1.25 * (box[2] - box[0])
         for face, size, box in zip(faces, sizes, boxes, strict=True)
     )
-    centres = np.tile((boxes[:, :2] + boxes[:, 2:]) / np.float32(2), 2)
-    cores = centres + np.float32(0.7) * (boxes - centres)
-    limits = np.array(canvas.size, np.float32)
-    plates = np.zeros((0, 4), np.float32)
-    labels = []
-    for index in np.argsort(_areas(boxes), kind="stable"):
-        text = _text(faces[index].prediction, full=in_full)
-        font, padding = _font(sizes[index]), _padding(sizes[index])
-        extent = np.array(
-            [_text_width(text, sizes[index]), _capital_height(font)], np.float32
-        ) + np.float32(2 * padding)
-        if np.any(extent > limits):
-            continue
-        candidates = _candidate_plates(_frame(boxes[index], canvas), extent, limits)
-        cost = (
-            10 * _covered(candidates, plates)
-            + 3 * _covered(candidates, cores)
-            + _covered(candidates, boxes)
-            + 0.02 * np.prod(extent) * np.arange(len(candidates))
-        )
-        plate = candidates[int(np.argmin(cost))]
-        plates = np.vstack([plates, plate])
-        style = LABEL_STYLES[faces[index].prediction.gender]
-        labels.append(_Label(text, font, padding, plate, style))
+    for is_full in (True, False) if in_full else (False,):
+        limits = np.array(canvas.size, np.float32)
+        places = LabelPlaces(boxes, limits)
+        labels = []
+        for index in np.argsort(_areas(boxes), kind="stable"):
+            text = _text(faces[index].prediction, full=is_full)
+            font, padding = _font(sizes[index]), _padding(sizes[index])
+            letters = (_text_width(text, sizes[index]), _capital_height(font))
+            extent = np.array(letters, np.float32) + np.float32(2 * padding)
+            if np.any(extent > limits):
+                continue
+            plate = places.place(int(index), _frame(boxes[index], canvas), extent)
+            style = LABEL_STYLES[faces[index].prediction.gender]
+            labels.append(_Label(text, font, padding, plate, style))
+        if not places.covers_face:
+            break
     return labels
-
-
-def _candidate_plates(frame: FloatArray, extent: FloatArray, limits: FloatArray) -> FloatArray:
-    """Places `(k, 4)` around and in `frame`, inside the picture, the most usual ones first."""
-    x1, y1, x2, y2 = frame + np.array([0, 0, 1, 1], np.float32)
-    width, height = extent
-    middle = (x1 + x2 - width) / 2
-    corners = [
-        *((x, y) for y in (y1 - height, y2) for x in (x1, x2 - width, middle)),
-        *((x, y) for x in (x2, x1 - width) for y in (y1, y2 - height)),
-        *((x, y) for y in (y1, y2 - height) for x in (x1, x2 - width)),
-    ]
-    starts = np.clip(np.round(np.array(corners, np.float32)), 0, np.floor(limits - extent))
-    return np.hstack([starts, starts + extent]).astype(np.float32)
-
-
-def _covered(candidates: FloatArray, others: FloatArray) -> FloatArray:
-    """Pixels `(k,)` that each candidate shares with all of `others`."""
-    starts = np.maximum(candidates[:, None, :2], others[None, :, :2])
-    ends = np.minimum(candidates[:, None, 2:], others[None, :, 2:])
-    return np.asarray(np.maximum(ends - starts, 0).prod(axis=2).sum(axis=1), np.float32)
 
 
 def _text(prediction: Prediction, full: bool) -> str:
@@ -374,7 +364,8 @@ def _text(prediction: Prediction, full: bool) -> str:
 
 def _font_size(box: FloatArray, canvas: Image.Image) -> int:
     largest = min(max(canvas.size) / 32, min(canvas.size) / 8)
-    return max(MIN_FONT_SIZE, round(min(largest, 0.25 * float(box[2] - box[0]))))
+    smallest = max(MIN_FONT_SIZE, round(MIN_FONT_SHARE * max(canvas.size)))
+    return max(smallest, round(min(largest, 0.25 * float(box[2] - box[0]))))
 
 
 @lru_cache(maxsize=64)

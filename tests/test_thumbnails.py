@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -245,6 +245,81 @@ def test_neighbours_in_full_contact_still_get_separate_labels():
     boxes = [(100, 100, 160, 170), (160, 100, 220, 170), (100, 170, 160, 240), (160, 170, 220, 240)]
     plates = placed_plates(boxes, 320, 320)
     assert sum(overlap(a, b) for i, a in enumerate(plates) for b in plates[i + 1 :]) == 0
+
+
+crowds = st.lists(
+    st.tuples(st.integers(0, 300), st.integers(0, 220), st.integers(6, 60), st.integers(6, 70)).map(
+        lambda box: (box[0], box[1], box[0] + box[2], box[1] + box[3])
+    ),
+    min_size=2,
+    max_size=40,
+)
+
+
+def places_around(frame, extent, limits) -> np.ndarray:
+    """Each whole pixel where a label can lie against a side of a frame, outside or inside."""
+    (x1, y1, x2, y2), (width, height) = frame + np.array([0, 0, 1, 1]), extent
+    xs, ys = np.arange(x1 - width, x2 + 1), np.arange(y1 - height, y2 + 1)
+    rows = [(x, y) for y in (y1 - height, y2, y1, y2 - height) for x in xs]
+    columns = [(x, y) for x in (x1 - width, x2) for y in ys]
+    starts = np.clip(np.array(rows + columns), 0, limits - extent)
+    return np.hstack([starts, starts + extent])
+
+
+@given(crowds)
+@settings(max_examples=60)
+def test_a_label_covers_another_face_only_where_no_place_around_its_own_is_free(boxes):
+    limits = np.array([320, 240])
+    canvas = Image.new("RGB", tuple(limits))
+    boxes = np.clip(np.array(boxes, np.float32), 0, np.tile(limits - 1, 2)).astype(np.float32)
+    faces = [make_face(box, index) for index, box in enumerate(boxes)]
+    labels = thumbnails._placed_labels(boxes, faces, canvas)
+    order = np.argsort(thumbnails._areas(boxes), kind="stable")
+    for turn, (index, label) in enumerate(zip(order, labels, strict=True)):
+        others = np.delete(boxes, index, 0)
+        if not any(overlap(label.plate, other) for other in others):
+            continue
+        assert label.text == "F 34"
+        obstacles = np.vstack([others, *(earlier.plate for earlier in labels[:turn])])
+        extent = label.plate[2:] - label.plate[:2]
+        places = places_around(thumbnails._frame(boxes[index], canvas), extent, limits)
+        starts = np.maximum(places[:, None, :2], obstacles[None, :, :2])
+        ends = np.minimum(places[:, None, 2:], obstacles[None, :, 2:])
+        shared = np.maximum(ends - starts, 0).prod(axis=2).sum(axis=1)
+        assert shared.min() > 0
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20)
+def test_in_a_crowd_with_room_no_label_covers_a_face(seed):
+    rng = np.random.default_rng(seed)
+    cells = rng.permutation([(x, y) for x in range(0, 640, 80) for y in range(0, 480, 80)])[:25]
+    starts = cells + rng.integers(0, 30, (25, 2))
+    sides = rng.integers(20, 50, (25, 1))
+    boxes = np.hstack([starts, starts + sides]).astype(np.float32)
+    plates = placed_plates(boxes, 640, 480)
+    assert len(plates) == len(boxes)
+    assert sum(overlap(plate, box) for plate in plates for box in boxes) == 0
+
+
+@pytest.mark.parametrize("side", [200, 640, 2048, 8192])
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
+def test_labels_can_be_read_where_the_picture_fits_a_screen(side, share):
+    box = np.array([0.3, 0.3, 0.3 + share, 0.3 + share]) * side * 0.75
+    canvas = Image.new("RGB", (side, side * 3 // 4))
+    boxes = box[None].round().astype(np.float32)
+    (label,) = thumbnails._placed_labels(boxes, [make_face(box)], canvas)
+    assert label.font.size * min(1, 1920 / side) >= 11
+    assert label.plate[2] - label.plate[0] <= side / 3
+
+
+def test_a_small_picture_is_enlarged_once_whether_or_not_it_waited(tmp_path):
+    image, record = make_image(100, 80), make_record([make_face((20, 20, 60, 70))])
+    writer = ThumbnailWriter(tmp_path)
+    writer.write(writer.reduced(image), record)
+    (path,) = tmp_path.iterdir()
+    with Image.open(path) as file:
+        assert file.size == (200, 160)
 
 
 def test_small_faces_get_short_labels_and_large_ones_words():
