@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from batchage.analyzer import Analyzer
     from batchage.api import Scan, ScanResult, scan
     from batchage.config import DetectorSettings, ScanConfig
+    from batchage.contact_sheet import make_contact_sheets
     from batchage.detect import Detector, register_detector
     from batchage.evaluation.run import Evaluation, evaluate
+    from batchage.redraw import draw_thumbnails
     from batchage.reporting.make import report
     from batchage.types import Detections
     from batchage.version import __version__
@@ -36,8 +38,10 @@ __all__ = [
     "ScanResult",
     "UsageError",
     "__version__",
+    "draw_thumbnails",
     "evaluate",
     "iter_images",
+    "make_contact_sheets",
     "register_detector",
     "report",
     "scan",
@@ -54,8 +58,10 @@ _LAZY = {
     "ScanFilter": "batchage.walk",
     "ScanResult": "batchage.api",
     "__version__": "batchage.version",
+    "draw_thumbnails": "batchage.redraw",
     "evaluate": "batchage.evaluation.run",
     "iter_images": "batchage.walk",
+    "make_contact_sheets": "batchage.contact_sheet",
     "register_detector": "batchage.detect",
     "report": "batchage.reporting.make",
     "scan": "batchage.api",

@@ -264,8 +264,7 @@ def _resized(pixels: ImageArray, factor: float) -> ImageArray:
 
 
 def _size_factor(pixels: ImageArray, side: int) -> float:
-    height, width = pixels.shape[:2]
-    longest, shortest = max(height, width), min(height, width)
+    longest, shortest = int(max(pixels.shape[:2])), int(min(pixels.shape[:2]))
     panorama = min(side / 4 / shortest, 3 * side / longest)
     factor = min(1.0, max(side / longest, panorama))
     if longest * factor < side / 2:
