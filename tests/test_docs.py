@@ -41,17 +41,21 @@ def test_pages_load_nothing_from_elsewhere(site):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-def test_search_works_from_disk(site):
+def test_search_works_from_disk_and_asks_nothing_else(site):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
         page.goto((site / "index.html").as_uri())
         page.locator(".md-search__input").fill("register_detector")
         found = page.locator(".md-search-result__link").first
         found.wait_for(state="attached", timeout=30_000)
         assert "python.html" in found.get_attribute("href")
+        assert asked
+        assert all(url.startswith(site.as_uri()) for url in asked), asked
         browser.close()
 
 
