@@ -117,6 +117,9 @@ def scan(
     report: Annotated[
         Path | None, typer.Option(help="Folder for a page to look at, with its thumbnails.")
     ] = None,
+    contact_sheet: Annotated[
+        Path | None, typer.Option(help="File for all thumbnails with their names, .jpg or .png.")
+    ] = None,
     files_from: Annotated[
         Path | None,
         typer.Option(help="File with one path a line, or NUL-separated; - for standard input."),
@@ -150,7 +153,7 @@ def scan(
     batch_size: Annotated[int, typer.Option(help="Faces predicted at once.")] = DEFAULTS.batch_size,
     device: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = DEFAULTS.device,
     precision: Annotated[
-        str, typer.Option(help="auto, float32, bfloat16 or float16.")
+        str, typer.Option(help="auto, float32, bfloat16, float16 or int8.")
     ] = DEFAULTS.precision,
     tta: Annotated[
         bool,
@@ -228,6 +231,9 @@ def scan(
             checksum=checksum,
             overwrite=overwrite,
         )
+        if contact_sheet and (config.thumbnails is None or str(output) == "-"):
+            raise UsageError("--contact-sheet needs --thumbnails and a table: give both")
+        from batchage.contact_sheet import make_contact_sheets, prepare_sheets
         from batchage.progress import Shown, run
         from batchage.thumbnails import prepare_folder
 
@@ -240,7 +246,11 @@ def scan(
         if report:
             # Before the scan and not after it.
             prepare_folder(report)
+        if contact_sheet:
+            prepare_sheets(contact_sheet)
         unread = run(config, list(inputs or []), files_from, shown)
+        if contact_sheet and config.thumbnails:
+            make_contact_sheets(output, config.thumbnails, contact_sheet, quiet)
         if report:
             _make_report(output, report, None)
     if unread:
@@ -313,8 +323,7 @@ def thumbnails(
         int | None, typer.Option(help="Longest side of a thumbnail in pixels; a scan's are 640.")
     ] = None,
     contact_sheet: Annotated[
-        Path | None,
-        typer.Option(help="All thumbnails with their names on sheets, .jpg or .png."),
+        Path | None, typer.Option(help="File for all thumbnails with their names, .jpg or .png.")
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary.")] = False,
 ) -> None:
@@ -325,22 +334,10 @@ def thumbnails(
     """
     with _errors_to_exit_codes():
         _set_up_logging(verbose=False, quiet=False, log_file=None)
-        from batchage.contact_sheet import make_contact_sheets, sheet_kind
-        from batchage.redraw import draw_thumbnails
-        from batchage.thumbnails import THUMBNAIL_SIDE
+        from batchage.redraw import run
 
-        if contact_sheet:
-            sheet_kind(contact_sheet)
-        redrawn = draw_thumbnails(
-            table, output, photos, THUMBNAIL_SIDE if side is None else side, quiet
-        )
-        if not quiet:
-            typer.echo(redrawn.summary(output), err=True)
-        if contact_sheet:
-            sheets = make_contact_sheets(table, output, contact_sheet, quiet)
-            if not quiet:
-                typer.echo(f"contact sheets: {', '.join(map(str, sheets))}", err=True)
-    if redrawn.not_drawn:
+        not_drawn = run(table, output, photos, side, contact_sheet, quiet)
+    if not_drawn:
         raise typer.Exit(EXIT_UNREAD)
 
 

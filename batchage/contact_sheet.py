@@ -58,16 +58,17 @@ class _Tile:
         return CELL // 2 if self.pixels is None else self.pixels.shape[0]
 
 
-def sheet_kind(output: Path) -> str:
-    """`JPEG` or `PNG`, by the file's suffix.
+def prepare_sheets(output: Path) -> str:
+    """Make the folder of a first sheet; `JPEG` or `PNG`, by the file's suffix.
 
     Raises:
-        UsageError: It is neither.
+        UsageError: The suffix is neither's.
+        OutputError: The folder can't be made or written.
     """
-    try:
-        return KINDS[output.suffix.lower()]
-    except KeyError:
-        raise UsageError(f"{output}: unknown suffix; use {' or '.join(KINDS)}") from None
+    if output.suffix.lower() not in KINDS:
+        raise UsageError(f"{output}: unknown suffix; use {' or '.join(KINDS)}")
+    prepare_folder(output.parent)
+    return KINDS[output.suffix.lower()]
 
 
 def sheet_path(output: Path, number: int) -> Path:
@@ -105,8 +106,7 @@ def make_contact_sheets(
     from tqdm import tqdm
 
     place, folder, source = Path(output), Path(thumbnails), output_paths(Path(table)).faces
-    kind = sheet_kind(place)
-    prepare_folder(place.parent)
+    kind = prepare_sheets(place)
     names = read_columns(source, ("root", "image_path"))
     faces = Counter(zip(*(names[name].to_pylist() for name in names.column_names), strict=True))
     n_sheets = max(1, math.ceil(len(faces) / (COLUMNS * ROWS)))
@@ -119,11 +119,11 @@ def make_contact_sheets(
             range(1, n_sheets + 1), unit=" sheets", file=sys.stderr, disable=quiet or None
         ):
             part = itertools.islice(photos, COLUMNS * ROWS)
-            tiles = list(threads.map(lambda photo: _tile(folder, *photo), part))
             about = f"{count} · sheet {number} of {n_sheets}"
-            path = sheet_path(place, number)
-            save_picture(_sheet(tiles, columns, source.name, about), path, kind)
-            paths.append(path)
+            paths.append(sheet_path(place, number))
+            # The tiles are given away here, so that those of two sheets are never held.
+            tiles = threads.map(lambda photo: _tile(folder, *photo), part)
+            save_picture(_sheet(list(tiles), columns, source.name, about), paths[-1], kind)
     if (later := sheet_path(place, n_sheets + 1)).exists():
         log.warning("%s: is left of earlier, longer contact sheets; delete it", later)
     return paths

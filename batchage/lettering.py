@@ -226,7 +226,8 @@ def _as_seen(text: str) -> str:
     # The package's other function, in Rust, leaves brackets unmirrored.
     from bidi.algorithm import get_display
 
-    return str(get_display(_reshaper().reshape(text)))
+    # In one go, what comes after a joiner can lose its ligatures or fail.
+    return str(get_display(_ZWJ.join(map(_reshaper().reshape, text.split(_ZWJ)))))
 
 
 def _lay_out(parts: Sequence[str], size: int) -> Line:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from batchage.budget import ByteBudget
 from batchage.config import DECODED_BYTES, ScanConfig
+from batchage.contact_sheet import make_contact_sheets, prepare_sheets
 from batchage.errors import BatchageError, DecodeError, UsageError
 from batchage.isolation import DecodePool
 from batchage.lettering import printable
@@ -336,3 +337,41 @@ def _has_changed(photo: PhotoRows, image: DecodedImage) -> bool:
         image.width,
         image.height,
     )
+
+
+def run(
+    table: Path,
+    output: Path,
+    photos: Path | None,
+    side: int | None,
+    contact_sheet: Path | None,
+    quiet: bool,
+) -> int:
+    """Draw thumbnails, and contact sheets where a file for them is named, with progress.
+
+    Args:
+        table: As of `draw_thumbnails`.
+        output: As of `draw_thumbnails`.
+        photos: As of `draw_thumbnails`.
+        side: As of `draw_thumbnails`; None is a scan's.
+        contact_sheet: As `output` of `make_contact_sheets`.
+        quiet: Show neither progress nor a line at the end.
+
+    Returns:
+        How many photos could not be drawn.
+
+    Raises:
+        BatchageError: As of these two.
+    """
+    if contact_sheet:
+        prepare_sheets(contact_sheet)
+    redrawn = draw_thumbnails(
+        table, output, photos, THUMBNAIL_SIDE if side is None else side, quiet
+    )
+    lines = [redrawn.summary(output)]
+    if contact_sheet:
+        sheets = make_contact_sheets(table, output, contact_sheet, quiet)
+        lines.append(f"contact sheets: {', '.join(map(str, sheets))}")
+    if not quiet:
+        print("\n".join(lines), file=sys.stderr)
+    return len(redrawn.not_drawn)
