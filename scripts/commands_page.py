@@ -86,7 +86,7 @@ def section(name: str, command: Any) -> list[str]:
 
 def commands_page() -> str:
     """The page's text."""
-    group = typer.main.get_command(app)
+    group: Any = typer.main.get_command(app)
     parts = [HEAD.strip()]
     for name, command in group.commands.items():
         parts += section(f"batchage {name}", command)
