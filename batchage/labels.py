@@ -12,6 +12,8 @@ CORE = 0.7
 """Side of a face's middle, as a part of the face's."""
 FAR_COST = 0.02
 """What each step from the most usual place counts, as a part of the label's area."""
+MAX_OBSTACLES = 100
+"""Faces and labels around a face; where there are more, sliding its label would find no room."""
 
 
 class LabelPlaces:
@@ -49,18 +51,21 @@ class LabelPlaces:
         Returns:
             `xyxy` in whole pixels.
         """
-        others = np.delete(self._boxes, index, 0)
-        cores = np.delete(self._cores, index, 0)
         border = frame + np.array([0, 0, 1, 1], np.float32)
+        around = border + np.concatenate([-extent, extent])
+        is_near = _covered(self._boxes, around[None]) > 0
+        is_near[index] = False
+        others, cores = self._boxes[is_near], self._cores[is_near]
+        plates = self._plates[_covered(self._plates, around[None]) > 0]
         places = self._inside(_usual_starts(border, extent), extent)
         steps = np.arange(len(places))
-        hidden, own = self._hidden(places, others, cores), self._own(places, index)
-        if (hidden + own).min() > 0:
-            obstacles = np.vstack([others, self._plates])
+        hidden, own = _hidden(places, plates, others, cores), self._own(places, index)
+        obstacles = np.vstack([others, plates])
+        if (hidden + own).min() > 0 and len(obstacles) <= MAX_OBSTACLES:
             more = self._inside(_further_starts(border, extent, obstacles), extent)
             steps = np.append(steps, np.full(len(more), len(places)))
             places = np.vstack([places, more])
-            hidden, own = self._hidden(places, others, cores), self._own(places, index)
+            hidden, own = _hidden(places, plates, others, cores), self._own(places, index)
         cost = own + FAR_COST * np.prod(extent) * steps
         cost[hidden > hidden.min()] = np.inf
         place = places[[int(np.argmin(cost))]]
@@ -80,14 +85,17 @@ class LabelPlaces:
         )
         return np.asarray(weighed, np.float32)
 
-    def _hidden(self, places: FloatArray, others: FloatArray, cores: FloatArray) -> FloatArray:
-        """What each place `(k,)` hides of other faces and of labels, weighed."""
-        weighed = (
-            LABEL_COST * _covered(places, self._plates)
-            + FACE_COST * _covered(places, others)
-            + CORE_COST * _covered(places, cores)
-        )
-        return np.asarray(weighed, np.float32)
+
+def _hidden(
+    places: FloatArray, plates: FloatArray, others: FloatArray, cores: FloatArray
+) -> FloatArray:
+    """What each place `(k,)` hides of labels, other faces and their middles, weighed."""
+    weighed = (
+        LABEL_COST * _covered(places, plates)
+        + FACE_COST * _covered(places, others)
+        + CORE_COST * _covered(places, cores)
+    )
+    return np.asarray(weighed, np.float32)
 
 
 def _usual_starts(border: FloatArray, extent: FloatArray) -> FloatArray:
@@ -111,10 +119,8 @@ def _further_starts(border: FloatArray, extent: FloatArray, obstacles: FloatArra
     """
     x1, y1, x2, y2 = border
     width, height = extent
-    around = np.array([x1 - width, y1 - height, x2 + width, y2 + height], np.float32)
-    near = obstacles[_covered(obstacles, around[None]) > 0]
-    xs = _stops(near[:, 0], near[:, 2], width, x1, x2)
-    ys = _stops(near[:, 1], near[:, 3], height, y1, y2)
+    xs = _stops(obstacles[:, 0], obstacles[:, 2], width, x1, x2)
+    ys = _stops(obstacles[:, 1], obstacles[:, 3], height, y1, y2)
     rows = [(x, y) for y in (y1 - height, y2, y1, y2 - height) for x in xs]
     columns = [(x, y) for x in (x1 - width, x2) for y in ys]
     return np.array(rows + columns, np.float32)

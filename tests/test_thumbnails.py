@@ -297,9 +297,12 @@ def test_in_a_crowd_with_room_no_label_covers_a_face(seed):
     starts = cells + rng.integers(0, 30, (25, 2))
     sides = rng.integers(20, 50, (25, 1))
     boxes = np.hstack([starts, starts + sides]).astype(np.float32)
-    plates = placed_plates(boxes, 640, 480)
-    assert len(plates) == len(boxes)
-    assert sum(overlap(plate, box) for plate in plates for box in boxes) == 0
+    faces = [make_face(box, index) for index, box in enumerate(boxes)]
+    labels = thumbnails._placed_labels(boxes, faces, Image.new("RGB", (640, 480)))
+    order = np.argsort(thumbnails._areas(boxes), kind="stable")
+    for index, label in zip(order, labels, strict=True):
+        others = np.delete(boxes, index, 0)
+        assert sum(overlap(label.plate, other) for other in others) == 0
 
 
 @pytest.mark.parametrize("side", [200, 640, 2048, 8192])
