@@ -356,7 +356,8 @@ def _placed_labels(
 
 
 def _text(prediction: Prediction, full: bool) -> str:
-    age = math.floor(max(prediction.age_years, 0.0) + 0.5)
+    # As the table has it, from which the same text can be drawn again.
+    age = math.floor(max(float(np.float32(prediction.age_years)), 0.0) + 0.5)
     gender = prediction.gender if full else prediction.gender[0].upper()
     return f"{gender} {age}"
 

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import batchage
+from batchage.decode import decode
 from batchage.errors import DecodeError, OutputError, UsageError
-from batchage.redraw import photo_path, read_photos
-from batchage.thumbnails import thumbnail_name
+from batchage.redraw import NUMBERS, PhotoRows, photo_path, read_photos
+from batchage.thumbnails import ThumbnailWriter, thumbnail_name
 from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
-from batchage.write import read_table
+from batchage.write import Rows, TablesWriter, output_paths, read_table
 from tests.builders import write_tables
 
 PHOTOS = Path(__file__).resolve().parent.parent / "examples" / "photos"
@@ -88,16 +89,9 @@ def make_photo(path, size=(200, 100)):
 def test_the_files_are_those_of_the_scan(scanned, tmp_path, suffix):
     source, drawn = scanned
     table = tmp_path / f"r.{suffix}"
-    if suffix == "parquet":
-        table = source
-    else:
-        from batchage.write import OutputPaths, Rows, TablesWriter, output_paths
-
-        of_scan, paths = output_paths(source), output_paths(table)
-        assert isinstance(paths, OutputPaths)
-        about = json.loads(of_scan.about.read_text())
-        with TablesWriter(paths, about, tmp_path) as writer:
-            writer.write(Rows(read_table(of_scan.images), read_table(of_scan.faces)))
+    of_scan, about = output_paths(source), json.loads(Path(f"{source}.scan.json").read_text())
+    with TablesWriter(output_paths(table), about, tmp_path) as writer:
+        writer.write(Rows(read_table(of_scan.images), read_table(of_scan.faces)))
     result = run("thumbnails", table, "-o", "thumbs", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout == ""
@@ -189,6 +183,17 @@ def test_the_side_can_be_chosen(scanned, tmp_path, side):
         assert max(image.size) == side
 
 
+@pytest.mark.parametrize(("age", "female"), [(34.4999999, 0.9), (61.0, 0.49999999), (20.0, 0.5)])
+def test_what_the_table_rounds_is_drawn_as_the_scan_drew_it(tmp_path, age, female):
+    path = make_photo(tmp_path / "a.png")
+    record = make_record(path, age=age, female=female)
+    image = decode(path)
+    ThumbnailWriter(tmp_path / "scan").write(image, record)
+    write_tables(tmp_path / "r.parquet", [record])
+    batchage.draw_thumbnails(tmp_path / "r.parquet", tmp_path / "again")
+    assert files(tmp_path / "again") == files(tmp_path / "scan")
+
+
 def test_rows_in_another_order_give_the_same_files(scanned, tmp_path):
     rows = read_table(scanned[0])
     shuffled = rows.take(np.random.default_rng(0).permutation(rows.num_rows))
@@ -225,8 +230,6 @@ numbers = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 @given(st.lists(st.tuples(numbers, numbers, numbers, numbers), min_size=1, max_size=5), numbers)
 def test_any_numbers_are_faces_inside_the_photo_or_none(boxes, age):
-    from batchage.redraw import NUMBERS, PhotoRows
-
     rows = np.array([(*box, age, 0.4, 200, 100) for box in boxes], np.float64)
     assert rows.shape[1] == len(NUMBERS)
     photo = PhotoRows("/r", "a.jpg", None, rows, ["male"] * len(boxes))
