@@ -22,6 +22,7 @@ from tqdm import tqdm
 from batchage.api import Scan, absolute_inputs
 from batchage.config import ScanConfig
 from batchage.errors import UsageError
+from batchage.lettering import printable
 from batchage.summary import show
 from batchage.types import ImageRef
 from batchage.walk import ScanFilter, iter_images, iter_listed, read_list
@@ -151,10 +152,5 @@ def _watch(scan: Scan, count: _Count, quiet: bool) -> int:
             detail = f": {record.error}" if record.error else f", {len(record.faces)} faces"
             with tqdm.external_write_mode(file=sys.stderr):
                 line = f"{record.ref.relative}: {record.status}{detail}"
-                log.log(level, "%s", _printable(line))
+                log.log(level, "%s", printable(line))
     return n_faces
-
-
-def _printable(text: str) -> str:
-    """The text without characters that control a terminal or break a line."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
