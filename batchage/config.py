@@ -60,7 +60,7 @@ class ScanConfig:
         model: Name of a shipped bundle, or the path of a bundle's folder.
         batch_size: Crops the network takes at once.
         device: `auto`, `cpu` or `gpu`.
-        precision: `auto`, `float32`, `bfloat16` or `float16`.
+        precision: `auto`, `float32`, `bfloat16`, `float16` or `int8`.
         tta: Average what the model says of each face and of its mirror image.
         max_pixels: Pictures with more pixels become rows of status `too_large`.
         timeout: Seconds that decoding a file may take; beyond, it is a row of status `timeout`.

@@ -31,7 +31,12 @@ Graph = Callable[["GraphBuilder"], Mapping[str, Any]]
 
 
 def load_forward(
-    compute: Compute, weights: Path, network: Network, graph: Graph, few_shapes: bool = False
+    compute: Compute,
+    weights: Path,
+    network: Network,
+    graph: Graph,
+    few_shapes: bool = False,
+    ranges: Mapping[str, float] | None = None,
 ) -> Forward:
     """A network with its weights, on the device and in the precision chosen.
 
@@ -42,13 +47,17 @@ def load_forward(
         graph: For a processor.
         few_shapes: Pictures will come in few shapes. OpenVINO then compiles each for itself and
             takes them one by one, which is as fast as in batches.
+        ranges: For int8, as of `GraphBuilder`.
 
     Raises:
         BundleError: The weights don't fit the network.
     """
     if compute.device == "gpu":
         return _keras_forward(network, weights, compute.keras_policy)
-    return _openvino_forward(graph, weights, compute.precision, few_shapes)
+    from batchage.graph import GraphBuilder
+
+    builder = GraphBuilder(weights, ranges if compute.precision == "int8" else None)
+    return run_on_processor(builder.build(graph(builder)), compute.precision, few_shapes)
 
 
 @lru_cache(maxsize=1)
@@ -62,15 +71,16 @@ def _core() -> Any:
     return ov.Core()
 
 
-def _openvino_forward(graph: Graph, weights: Path, precision: str, few_shapes: bool) -> Forward:
+def run_on_processor(model: Any, precision: str, few_shapes: bool = False) -> Forward:
+    """An `openvino.Model` as a function."""
     import openvino as ov
 
-    from batchage.graph import GraphBuilder
-
-    types = {"float32": ov.Type.f32, "bfloat16": ov.Type.bf16, "float16": ov.Type.f16}
-    settings = {"INFERENCE_PRECISION_HINT": types[precision], "PERFORMANCE_HINT": "LATENCY"}
-    builder = GraphBuilder(weights)
-    model = builder.build(graph(builder))
+    types = {"bfloat16": ov.Type.bf16, "float16": ov.Type.f16}
+    settings = {
+        # What isn't in 8 bits is in float32.
+        "INFERENCE_PRECISION_HINT": types.get(precision, ov.Type.f32),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
     requests: dict[tuple[int, ...], Any] = {}
 
     def infer(batch: ImageArray) -> Mapping[str, FloatArray]:

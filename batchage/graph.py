@@ -35,10 +35,18 @@ class GraphBuilder:
     """Layers by the names that their weights have; every weight must be taken once.
 
     Tensors are `(B, C, H, W)` up to the pooling, `(B, C)` from there.
+
+    Attributes:
+        inputs: What goes into each convolution, by its name.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, ranges: Mapping[str, float] | None = None) -> None:
         """Read the weights of a bundle.
+
+        Args:
+            path: The weights file.
+            ranges: Convolutions that are to run in 8 bits, and the largest value that goes into
+                each; the smallest must be 0.
 
         Raises:
             BundleError: The file can't be read.
@@ -48,7 +56,9 @@ class GraphBuilder:
         self._ops = opset13
         self._path = path
         self._weights = read_weights(path)
+        self._ranges = ranges or {}
         self._images: Any = None
+        self.inputs: dict[str, Any] = {}
 
     def take(self, name: str, shape: tuple[int | None, ...]) -> FloatArray:
         """The weight called `name`.
@@ -126,8 +136,21 @@ class GraphBuilder:
         values = np.ascontiguousarray(values[:, None] if depthwise else values)
         convolution = self._ops.group_convolution if depthwise else self._ops.convolution
         before, after = (kernel - stride) // 2, kernel // 2
+        self.inputs[name] = x
+        if name in self._ranges:
+            x, values = self._in_8_bits(x, values, self._ranges[name])
         x = convolution(x, values, [stride] * 2, [before] * 2, [after] * 2, [1, 1])
         return self._ops.add(x, offset[None, :, None, None])
+
+    def _in_8_bits(self, x: Any, kernel: FloatArray, largest: float) -> tuple[Any, Any]:
+        """Both rounded to 8 bits, the kernel `(outputs, inputs, h, w)` by its largest weights."""
+        rounded = self._ops.fake_quantize
+        zero, top = np.float32(0), np.float32(largest)
+        most = np.maximum(np.abs(kernel).max(axis=(1, 2, 3), keepdims=True), np.float32(1e-12))
+        return (
+            rounded(x, zero, top, zero, top, 256),
+            rounded(self._ops.constant(kernel), -most, most, -most, most, 255),
+        )
 
     def dense(self, x: Any, name: str, units: int, norm: Norm | None = None) -> Any:
         """A dense layer `(B, C)` → `(B, units)`, with a bias unless normalisation follows."""

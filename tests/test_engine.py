@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from batchage.engine import load_forward
 from batchage.errors import BundleError
 from batchage.hardware import Compute
 from batchage.predict import network as predictor
+from batchage.predict.predictor import RANGES
 from tests.builders import TINY, make_bundle
 
 OPENVINO = Compute("cpu", "float32", "test")
@@ -33,6 +35,7 @@ def load_predictor(compute, bundle=SHIPPED):
         bundle.weights,
         lambda: predictor.build_network(architecture),
         lambda graph: predictor.build_graph(graph, architecture, bundle.spec["input_size"]),
+        ranges=bundle.spec.get(RANGES),
     )
 
 
@@ -63,9 +66,11 @@ def test_both_predictors_give_the_same_numbers(tmp_path):
         )
 
 
-def test_a_face_gets_the_same_numbers_in_any_company():
-    forward = load_predictor(OPENVINO)
-    batch = random_pictures(7, 128, 128)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_a_face_gets_the_same_numbers_in_any_company(precision):
+    forward = load_predictor(replace(OPENVINO, precision=precision))
+    size = SHIPPED.spec["input_size"]
+    batch = random_pictures(7, size, size)
     together = forward(batch)
     for k in range(len(batch)):
         alone = forward(batch[k : k + 1])
@@ -130,7 +135,7 @@ from batchage.hardware import Compute
 from batchage.predict.network import KIND
 from batchage.predict.predictor import Predictor
 predictor = Predictor(load_bundle("vgg16-utkface", KIND), Compute("cpu", "float32", ""), 256)
-crops = [np.zeros((128, 128, 3), np.uint8)] * 256
+crops = [np.zeros((predictor.input_size,) * 2 + (3,), np.uint8)] * 256
 predictor.predict(crops[:1])
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + (400 << 20)

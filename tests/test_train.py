@@ -131,9 +131,13 @@ def test_stopped_training_goes_on_and_exports_a_bundle(tmp_path, vgg16, monkeypa
     assert (tmp_path / "run" / "log.csv").read_text().count("\n") >= 2
     bundle = export(tmp_path / "run", [manifest], tmp_path / "bundle")
     assert bundle.spec["input_size"] == 48
-    predictor = Predictor(load_bundle(tmp_path / "bundle", KIND), Compute("cpu", "float32", ""))
-    crop = np.zeros((48, 48, 3), np.uint8)
-    assert 0 <= predictor.predict([crop])[0].age_years <= 100
+    crop = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    exact, rounded = (
+        Predictor(load_bundle(tmp_path / "bundle", KIND), Compute("cpu", kind, "")).predict([crop])
+        for kind in ("float32", "int8")
+    )
+    assert 0 <= exact[0].age_years <= 100
+    assert rounded[0].age_years == pytest.approx(exact[0].age_years, abs=2)
 
 
 class Recorder(keras.callbacks.Callback):

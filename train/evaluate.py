@@ -86,9 +86,10 @@ def labels_of(rows: pa.Table) -> list[Label]:
 class Evaluator:
     """A bundle and the default detector, ready for pictures."""
 
-    def __init__(self, bundle: Bundle, tta: bool = False) -> None:
+    def __init__(self, bundle: Bundle, tta: bool = False, precision: str = "auto") -> None:
         """Load both networks."""
-        compute = choose_compute()
+        compute = choose_compute(precision=precision)
+        self.precision = compute.precision
         self.detector: Detector = create_detector(DEFAULT_DETECTOR, DetectorSettings(), compute)
         self.predictor = Predictor(bundle, compute, BATCH, tta)
 
@@ -159,7 +160,12 @@ def sweep(evaluator: Evaluator, rows: pa.Table) -> dict[str, Metrics]:
 
 
 def evaluate(
-    bundle: Bundle, manifests: list[Path], output: Path, tta: bool = False, with_sweep: bool = True
+    bundle: Bundle,
+    manifests: list[Path],
+    output: Path,
+    tta: bool = False,
+    with_sweep: bool = True,
+    precision: str = "auto",
 ) -> dict[str, Any]:
     """Evaluate on the test split of every manifest.
 
@@ -169,6 +175,7 @@ def evaluate(
         output: Folder for `evaluation.json`, `MODEL_CARD.md` and `plots/`.
         tta: Whether mirror images are averaged.
         with_sweep: Whether the first set is shrunk and blurred as well.
+        precision: As of `batchage scan`.
 
     Returns:
         What `evaluation.json` holds.
@@ -177,9 +184,14 @@ def evaluate(
     if len(set(names)) < len(names):
         raise UsageError(f"{', '.join(names)}: each set is named after its file; rename one")
     output.mkdir(parents=True, exist_ok=True)
-    evaluator = Evaluator(bundle, tta)
+    evaluator = Evaluator(bundle, tta, precision)
     coverage = evaluator.predictor.calibration.coverage
-    results: dict[str, Any] = {"model_id": bundle.model_id, "tta": tta, "sets": {}}
+    results: dict[str, Any] = {
+        "model_id": bundle.model_id,
+        "precision": evaluator.precision,
+        "tta": tta,
+        "sets": {},
+    }
     plots: list[Path] = []
     for manifest in manifests:
         run = evaluator.run(read_manifests([manifest], "test"))
@@ -201,6 +213,7 @@ def main() -> None:
     parser.add_argument("bundle", help="a bundle's folder, or the name of a shipped one")
     parser.add_argument("--manifest", type=Path, action="append", required=True)
     parser.add_argument("--tta", action="store_true", help="average with mirror images")
+    parser.add_argument("--precision", default="auto", help="as of batchage scan")
     parser.add_argument("--no-sweep", action="store_true", help="leave out what harms pictures")
     parser.add_argument("-o", "--output", type=Path, help="folder (default: the bundle's own)")
     arguments = parser.parse_args()
@@ -212,6 +225,7 @@ def main() -> None:
             arguments.output or bundle.path,
             arguments.tta,
             not arguments.no_sweep,
+            arguments.precision,
         )
         console = Console()
         for name, metrics in results["sets"].items():

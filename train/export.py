@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from batchage.hardware import choose_compute
 from batchage.predict.network import KIND, build_network
 from batchage.predict.predictor import (
     COVERAGE,
+    RANGES,
     Calibration,
     Predictor,
     RawOutputs,
@@ -37,11 +39,15 @@ from batchage.predict.predictor import (
     interval_reach,
     scale_probability,
 )
+from batchage.types import ImageArray
 from train.command import explain_errors
 from train.data import Faces, read_manifests
+from train.quantize import measure_ranges
 from train.run import Run
 
 FACES_PER_SCALE = 60
+RANGE_FACES = 320
+RANGE_BATCH = 32
 SCALE_STEPS = 128
 """Steps in which a scale gets smaller, down from what each year by itself would need."""
 TINY = 1e-12
@@ -209,7 +215,19 @@ def export(run_folder: Path, manifests: list[Path], output: Path) -> Bundle:
         plain = {**spec, "calibration": asdict(Calibration())}
         bundle = save_bundle(Path(folder) / output.name, KIND, weights, plain)
         fitted = calibration_of(Predictor(bundle, choose_compute()), rows)
-    return save_bundle(output, KIND, weights, {**spec, "calibration": asdict(fitted)})
+        ranges = measure_ranges(bundle, _some_crops(rows, spec["input_size"]))
+    return save_bundle(
+        output, KIND, weights, {**spec, "calibration": asdict(fitted), RANGES: ranges}
+    )
+
+
+def _some_crops(rows: pa.Table, size: int) -> Iterator[ImageArray]:
+    """Batches of a manifest's crops, from all over it."""
+    n_faces = min(RANGE_FACES, rows.num_rows)
+    chosen = np.linspace(0, rows.num_rows - 1, n_faces).round().astype(int)
+    data = Faces(rows.take(chosen), size, RANGE_BATCH)
+    for index in range(len(data)):
+        yield data[index][0].astype(np.uint8)
 
 
 def main() -> None:

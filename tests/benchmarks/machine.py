@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from batchage.hardware import cpu_flags
+from batchage.hardware import processor
 from batchage.version import __version__
 
 PACKAGES = ("openvino", "numpy", "opencv-python-headless", "pillow")
@@ -25,7 +25,7 @@ def describe() -> dict[str, Any]:
     models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     return {
         "processor": models[0] if models else platform.processor(),
-        "vectors": [flag for flag in VECTORS if flag in cpu_flags()],
+        "vectors": [flag for flag in VECTORS if flag in processor().flags],
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": platform.platform(),
