@@ -250,17 +250,21 @@ def scan(
             prepare_sheets(contact_sheet)
         unread = run(config, list(inputs or []), files_from, shown)
         if contact_sheet and config.thumbnails:
-            make_contact_sheets(output, config.thumbnails, contact_sheet, quiet)
+            sheets = make_contact_sheets(output, config.thumbnails, contact_sheet, quiet)
+            if not quiet:
+                typer.echo(f"contact sheets: {', '.join(map(str, sheets))}", err=True)
         if report:
-            _make_report(output, report, None)
+            _make_report(output, report, None, quiet)
     if unread:
         raise typer.Exit(EXIT_UNREAD)
 
 
-def _make_report(table: Path, output: Path, thumbnails: Path | None) -> None:
+def _make_report(table: Path, output: Path, thumbnails: Path | None, quiet: bool = False) -> None:
     from batchage.reporting.make import report as make
 
-    typer.echo(f"open {make(table, output, thumbnails)} in a browser", err=True)
+    page = make(table, output, thumbnails)
+    if not quiet:
+        typer.echo(f"open {page} in a browser", err=True)
 
 
 @app.command()
