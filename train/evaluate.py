@@ -86,7 +86,7 @@ def labels_of(rows: pa.Table) -> list[Label]:
 class Evaluator:
     """A bundle and the default detector, ready for pictures."""
 
-    def __init__(self, bundle: Bundle, tta: bool = False, precision: str = "auto") -> None:
+    def __init__(self, bundle: Bundle, tta: bool = False, precision: str = "float32") -> None:
         """Load both networks."""
         compute = choose_compute(precision=precision)
         self.precision = compute.precision
@@ -165,7 +165,7 @@ def evaluate(
     output: Path,
     tta: bool = False,
     with_sweep: bool = True,
-    precision: str = "auto",
+    precision: str = "float32",
 ) -> dict[str, Any]:
     """Evaluate on the test split of every manifest.
 
@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument("bundle", help="a bundle's folder, or the name of a shipped one")
     parser.add_argument("--manifest", type=Path, action="append", required=True)
     parser.add_argument("--tta", action="store_true", help="average with mirror images")
-    parser.add_argument("--precision", default="auto", help="as of batchage scan")
+    parser.add_argument("--precision", default="float32", help="as of batchage scan")
     parser.add_argument("--no-sweep", action="store_true", help="leave out what harms pictures")
     parser.add_argument("-o", "--output", type=Path, help="folder (default: the bundle's own)")
     arguments = parser.parse_args()

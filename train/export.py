@@ -214,7 +214,7 @@ def export(run_folder: Path, manifests: list[Path], output: Path) -> Bundle:
         # Calibrated on the bundle as it will be: with float16 weights.
         plain = {**spec, "calibration": asdict(Calibration())}
         bundle = save_bundle(Path(folder) / output.name, KIND, weights, plain)
-        fitted = calibration_of(Predictor(bundle, choose_compute()), rows)
+        fitted = calibration_of(Predictor(bundle, choose_compute(precision="float32")), rows)
         ranges = measure_ranges(bundle, _some_crops(rows, spec["input_size"]))
     return save_bundle(
         output, KIND, weights, {**spec, "calibration": asdict(fitted), RANGES: ranges}
