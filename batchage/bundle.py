@@ -22,6 +22,7 @@ from batchage.errors import BundleError
 FORMAT = 1
 WEIGHTS_FILE = "weights.h5"
 SPEC_FILE = "model.json"
+_NOTES = frozenset({"description", "training", "exported_with"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,10 @@ class Bundle:
 
     @property
     def model_id(self) -> str:
-        """Name and weights' hash: what the table's `model_id` column holds."""
-        return f"{self.name}@{self.sha256[:12]}"
+        """Name, and hash of all that decides what it says: the table's `model_id` column."""
+        decisive = {key: value for key, value in self.spec.items() if key not in _NOTES}
+        text = json.dumps(decisive, sort_keys=True)
+        return f"{self.name}@{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def models_folder() -> Path:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import cv2
 import h5py
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
@@ -191,6 +192,17 @@ def test_unknown_device_and_precision_are_refused():
         choose_compute(device="tpu")
     with pytest.raises(UsageError, match="bfloat16"):
         choose_compute(precision="int4")
+
+
+def test_the_model_id_tells_apart_what_predicts_differently(tmp_path):
+    other = asdict(Calibration(gender_temperature=2.0))
+    changes = [{}, {"description": "other words"}, {"calibration": other}]
+    ids = []
+    for number, change in enumerate(changes):
+        keras.utils.set_random_seed(0)
+        ids.append(make_bundle(tmp_path / str(number) / "tiny", **change).model_id)
+    assert ids[0].startswith("tiny@")
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_int8_is_for_processors(monkeypatch):
