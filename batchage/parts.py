@@ -103,8 +103,9 @@ class Parts:
         with as_output_error(self._output, PLACE_REMEDY):
             while self._lock is None:
                 # Another scan that ends may remove folder and file at any moment.
-                with contextlib.suppress(FileNotFoundError, FileExistsError):
+                with contextlib.suppress(FileExistsError):
                     self.folder.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileNotFoundError):
                     self._refuse_foreign()
                     self._lock = self._try_lock()
                 if not self.folder.is_dir() and self.folder.exists():

@@ -291,6 +291,13 @@ def test_rows_below_a_folder_that_cannot_be_read_are_kept(photos, tmp_path, monk
     assert rows(output) == before
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_a_place_where_no_folder_can_be_made_is_refused(photos):
+    # There, making a folder says that its parent is missing, however often it is tried.
+    with pytest.raises(OutputError, match="choose another place"):
+        run_scan(photos, Path("/proc/none/r.csv"))
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_two_outputs_of_one_stem_are_strangers(photos, tmp_path, suffix):
     run_scan(photos, tmp_path / f"r{suffix}")
