@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from batchage.errors import BundleError
+from batchage.errors import BatchageError, BundleError, UsageError
 
 FORMAT = 1
 WEIGHTS_FILE = "weights.h5"
@@ -81,14 +81,15 @@ def load_bundle(name_or_path: str | Path, kind: str) -> Bundle:
         kind: The kind of network that is needed.
 
     Raises:
-        BundleError: It doesn't exist, is damaged, or is of another kind or format.
+        UsageError: It doesn't exist.
+        BundleError: It is damaged, or is of another kind or format.
     """
     path = Path(name_or_path)
     if not path.is_dir() and path.name == str(name_or_path):
         path = models_folder() / path
     if not path.is_dir():
-        known = ", ".join(p.name for p in shipped_bundles()) or "none"
-        raise BundleError(f"{name_or_path}: no such model bundle; shipped bundles: {known}")
+        known = ", ".join(p.name for p in shipped_bundles() if _kind_of(p) == kind) or "none"
+        raise UsageError(f"{name_or_path}: no such model bundle; shipped bundles: {known}")
     try:
         spec = json.loads((path / SPEC_FILE).read_text(encoding="utf-8"))
         found_kind, file_format, expected = spec["kind"], spec["format"], spec["weights"]["sha256"]
@@ -113,12 +114,18 @@ def load_bundle(name_or_path: str | Path, kind: str) -> Bundle:
     return Bundle(path.resolve(), path.resolve().name, kind, spec, actual)
 
 
+def _kind_of(path: Path) -> str:
+    try:
+        return str(json.loads((path / SPEC_FILE).read_text(encoding="utf-8"))["kind"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def describe(path: Path) -> str:
     """One line about a bundle, verified: its kind and hash, or what is wrong with it."""
     try:
-        kind = json.loads((path / SPEC_FILE).read_text(encoding="utf-8"))["kind"]
-        bundle = load_bundle(path, kind)
-    except (BundleError, OSError, ValueError, KeyError, TypeError) as error:
+        bundle = load_bundle(path, _kind_of(path))
+    except BatchageError as error:
         return f"damaged: {error}"
     return f"{bundle.kind}, sha256 {bundle.sha256}"
 

@@ -79,7 +79,9 @@ def run(config: ScanConfig, inputs: list[Path], files_from: Path | None, shown: 
             sample = random.Random(0)
             chosen: list[ImageRef] = []
             pending = n_bytes = 0
-            walk = tqdm(sink.pending(refs), unit=" photos", file=sys.stderr, disable=shown.quiet)
+            walk = tqdm(
+                sink.pending(refs), unit=" photos", file=sys.stderr, disable=shown.quiet or None
+            )
             for ref in walk:
                 pending += 1
                 n_bytes += ref.size or 0

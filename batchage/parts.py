@@ -36,6 +36,7 @@ from batchage.write.files import (
 )
 from batchage.write.schema import FACES, IMAGES, faces_batch, images_batch
 
+LOCK_TRIES = 1000
 PLACE_REMEDY = "choose another place for the output"
 _NUMBER = re.compile(r"(\d{5,})\.images\.parquet")
 _OURS = re.compile(r"lock|scan\.json|base\..*|\d{5,}\..*|.*\.partial")
@@ -101,15 +102,18 @@ class Parts:
             UsageError: Another scan is at work on this output.
         """
         with as_output_error(self._output, PLACE_REMEDY):
-            while self._lock is None:
+            for _ in range(LOCK_TRIES):
                 # Another scan that ends may remove folder and file at any moment.
                 with contextlib.suppress(FileExistsError):
                     self.folder.mkdir(parents=True, exist_ok=True)
                 with contextlib.suppress(FileNotFoundError):
                     self._refuse_foreign()
                     self._lock = self._try_lock()
+                if self._lock is not None:
+                    return
                 if not self.folder.is_dir() and self.folder.exists():
                     raise NotADirectoryError(0, f"{self.folder.name} is no folder")
+            raise FileNotFoundError(0, "its folder can't be made")
 
     def _refuse_foreign(self) -> None:
         foreign = next((path.name for path in self.folder.iterdir() if not _is_ours(path)), None)

@@ -37,8 +37,8 @@ BOX = ("x1", "y1", "x2", "y2")
 NUMBERS = (*BOX, "age_years", "gender_prob_female", "image_width", "image_height")
 FACE_COLUMNS = ("root", "image_path", "face_index", "gender", *NUMBERS)
 IMAGE_COLUMNS = ("root", "image_path", "content_hash")
-# Only bytes that are no ASCII are written so: a name can't hide a slash.
-_ESCAPED_BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
+# Only a backslash and bytes that are no ASCII are written so: a name can't hide a slash.
+_ESCAPED_BYTE = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")
 
 WHAT_STAYS = "; what was drawn stays"
 
@@ -189,11 +189,13 @@ def photo_path(root: str, relative: str) -> Path:
     inside = PurePosixPath(relative)
     if inside.is_absolute() or ".." in inside.parts or not inside.parts:
         raise DecodeError("its path in the table leads out of the scanned folder")
-    path = Path(root) / inside
-    if "\\x" in str(path) and not path.exists():
-        name = _ESCAPED_BYTE.sub(lambda byte: bytes.fromhex(byte[1].decode()), os.fsencode(path))
-        return Path(os.fsdecode(name))
-    return path
+    return Path(root) / as_file_name(relative)
+
+
+def as_file_name(shown: str) -> str:
+    """The name of a file that a table shows: the inverse of `walk.display_name`."""
+    name = _ESCAPED_BYTE.sub(lambda byte: bytes.fromhex(byte[1].decode()), os.fsencode(shown))
+    return os.fsdecode(name)
 
 
 def draw_thumbnails(
@@ -307,7 +309,8 @@ class _Artist:
             reserved.append(n_bytes)
 
         try:
-            path = photo_path(os.fspath(self._photos or photo.root), photo.relative)
+            root = os.fspath(self._photos or as_file_name(photo.root))
+            path = photo_path(root, photo.relative)
             faces = photo.faces()
             limits = (self._settings["max_pixels"], self._settings["timeout"])
             image = pool.decode(path, *limits, reserve, enough=self._enough)

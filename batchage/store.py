@@ -300,6 +300,8 @@ class FileSink(Sink):
         """
         self._save()
         if self._base is not None and len(self._base) and not self._n_met:
+            if not self._parts.has_any():
+                self._parts.clear()
             raise UsageError(
                 f"{self._paths.faces}: no photos are there any more, and the table has "
                 f"{len(self._base)}; check that the disk is connected, or use --overwrite"

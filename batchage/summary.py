@@ -118,5 +118,5 @@ def show(
         for name, path in places.items():
             names.setdefault(path, []).append(name)
         for path, called in names.items():
-            table.add_row("\n".join(called), str(path))
+            table.add_row(", ".join(called), str(path))
     console.print(table)

@@ -60,7 +60,7 @@ class ImageRef:
         path: Where to open it.
         root: The argument it was found under, as an absolute POSIX path.
         relative: Path relative to `root`, POSIX form, valid Unicode (bytes of a name that are not
-            UTF-8 are written as `\xNN`).
+            UTF-8 are written as `\xNN`, a backslash before such letters as `\x5c`).
         size: Bytes, or None where the file could not be examined.
         mtime: Modification time in seconds since the epoch, or None.
         error: Why it can't be opened, if that is known already (an unreadable folder, a missing

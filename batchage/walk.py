@@ -47,6 +47,7 @@ _MAGIC = re.compile(
     re.DOTALL,
 )
 _MAGIC_BYTES = 32
+_LIKE_ESCAPED = re.compile(r"\\(?=x[0-9a-f]{2})")
 # Longer than any path, so that a NUL-separated list shows a NUL in its first chunk.
 _CHUNK_BYTES = 1 << 16
 
@@ -333,7 +334,11 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 def display_name(name: str) -> str:
-    r"""Valid Unicode of a file name, bytes that are not UTF-8 as `\xNN`."""
+    r"""Valid Unicode of a file name, bytes that are not UTF-8 as `\xNN`.
+
+    A backslash that would look like that is written as `\x5c`: no two names are shown alike.
+    """
+    name = _LIKE_ESCAPED.sub(r"\\x5c", name)
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

@@ -183,8 +183,10 @@ def test_weights_of_another_shape_are_refused(tmp_path):
 
 
 def test_missing_bundle_names_the_shipped_ones():
-    with pytest.raises(BundleError, match="retinaface-mobilenet025"):
+    with pytest.raises(UsageError, match=r"shipped bundles: vgg16-utkface$"):
         load_bundle("no-such-bundle", KIND)
+    with pytest.raises(BundleError, match="'vgg16-age-gender' is needed here"):
+        load_bundle("retinaface-mobilenet025", KIND)
 
 
 def test_unknown_device_and_precision_are_refused():

@@ -96,6 +96,7 @@ def test_a_dry_run_knows_what_is_done(tmp_path):
     forecast = json.loads(lines(run(*portraits, "-q", "--json", cwd=tmp_path)))
     assert (forecast["photos"], forecast["taken_over"], forecast["tried"]) == (6, 6, 0)
     shown = run(*portraits, cwd=tmp_path).stderr.decode()
+    assert "photos [" not in shown
     assert "6  (they have not changed)" in shown
     assert "nothing was written" in shown
     assert everything_in(tmp_path) == before

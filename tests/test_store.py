@@ -298,6 +298,23 @@ def test_a_place_where_no_folder_can_be_made_is_refused(photos):
         run_scan(photos, Path("/proc/none/r.csv"))
 
 
+def test_a_link_to_a_disk_that_is_not_there_is_refused(photos, tmp_path):
+    (tmp_path / "disk").symlink_to(tmp_path / "not mounted" / "disk")
+    with pytest.raises(OutputError, match="its folder can't be made"):
+        run_scan(photos, tmp_path / "disk" / "r.csv")
+
+
+def test_a_refused_update_leaves_nothing_to_go_on_from(photos, tmp_path):
+    run_scan(photos, tmp_path / "r.csv")
+    photos.rename(tmp_path / "elsewhere")
+    photos.mkdir()
+    with pytest.raises(UsageError, match="check that the disk is connected"):
+        run_scan(photos, tmp_path / "r.csv", update=True)
+    assert not (tmp_path / "r.csv.parts").exists()
+    with pytest.raises(UsageError, match="a finished scan is there"):
+        run_scan(photos, tmp_path / "r.csv")
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_two_outputs_of_one_stem_are_strangers(photos, tmp_path, suffix):
     run_scan(photos, tmp_path / f"r{suffix}")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchage.errors import UsageError
-from batchage.walk import ScanFilter, iter_images, iter_listed, read_list
+from batchage.redraw import as_file_name
+from batchage.walk import ScanFilter, display_name, iter_images, iter_listed, read_list
 
 
 def make_files(folder: Path, *names: str) -> None:
@@ -82,6 +83,12 @@ def test_name_that_is_not_utf8(tmp_path):
     (ref,) = iter_images([tmp_path])
     assert ref.relative == r"caf\xe9.jpg"
     assert ref.path.read_bytes() == b"\xff\xd8\xff"
+
+
+@given(st.lists(st.text(st.sampled_from(["a", "\\", "x", "5", "c", "e", "9", "\udce9", "é"]))))
+def test_no_two_names_are_shown_alike(names):
+    assert len({display_name(name) for name in names}) == len(set(names))
+    assert all(as_file_name(display_name(name)) == name for name in names)
 
 
 def test_unreadable_folder_is_a_row(tmp_path, monkeypatch):
