@@ -160,7 +160,7 @@ def test_what_is_wrong_is_explained(table, tmp_path):
 
 
 def test_scan_makes_its_report(tmp_path):
-    command = [sys.executable, "-m", "batchage", "scan", PHOTOS / "portraits", "-q"]
+    command = [sys.executable, "-m", "batchage", "scan", PHOTOS / "portraits"]
     result = subprocess.run(
         [*command, "-o", tmp_path / "r.parquet", "--report", tmp_path / "page"],
         capture_output=True, check=False,
