@@ -64,9 +64,12 @@ def read_utkface(folder: Path) -> list[Label]:
 def _number(text: str | None) -> float | None:
     if text is None or not text.strip():
         return None
-    value = float(text)
-    if not math.isfinite(value) or not 0 <= value <= OLDEST:
-        raise ValueError(f"age {text}, give 0 to {OLDEST}")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= OLDEST:
+        raise ValueError(f"age {text}, give a number from 0 to {OLDEST}")
     return value
 
 
@@ -84,7 +87,7 @@ def _parse_row(row: dict[str, str | None], folder: Path) -> Label:
         raise ValueError(f"age_min {low:g} is above age_max {high:g}")
     text = (row.get("gender") or "").strip().lower()
     if text and text not in GENDERS:
-        raise ValueError(f"gender {text!r}")
+        raise ValueError(f"gender {text!r}, give {', '.join(GENDERS)} or nothing")
     return Label(
         folder / path,
         low,
