@@ -7,11 +7,9 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import JpegImagePlugin
 
 from batchage.errors import DecodeError
 from batchage.types import ImageArray
@@ -52,7 +50,8 @@ RAW_SUFFIXES = frozenset(
 
 def is_raw(path: str | os.PathLike[str]) -> bool:
     """Whether a file is called like a camera raw file: many look like a TIFF from inside."""
-    return Path(path).suffix.lower() in RAW_SUFFIXES
+    # Not by a Path, which would have to be made for each file of a walk.
+    return os.path.splitext(path)[1].lower() in RAW_SUFFIXES  # noqa: PTH122
 
 
 @lru_cache(maxsize=1)
@@ -98,6 +97,7 @@ def read_raw(
 def _preview(raw: rawpy.RawPy) -> bytes | None:
     """The JPEG inside, if it is one and not much smaller than the photo."""
     import rawpy
+    from PIL import JpegImagePlugin
 
     try:
         found = raw.extract_thumb()
