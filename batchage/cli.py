@@ -28,6 +28,11 @@ EXIT_TERMINATED = 143
 DEFAULTS = ScanConfig()
 log = logging.getLogger("batchage")
 
+ContactSheet = Annotated[
+    Path | None, typer.Option(help="File for all thumbnails with their names, .jpg or .png.")
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary.")]
+
 
 class _Commands(TyperGroup):
     """Help without the names of environment variables, which follow from those of the flags."""
@@ -117,9 +122,7 @@ def scan(
     report: Annotated[
         Path | None, typer.Option(help="Folder for a page to look at, with its thumbnails.")
     ] = None,
-    contact_sheet: Annotated[
-        Path | None, typer.Option(help="File for all thumbnails with their names, .jpg or .png.")
-    ] = None,
+    contact_sheet: ContactSheet = None,
     files_from: Annotated[
         Path | None,
         typer.Option(help="File with one path a line, or NUL-separated; - for standard input."),
@@ -190,7 +193,7 @@ def scan(
     json: Annotated[
         bool, typer.Option("--json", help="The summary as JSON on standard output, for scripts.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary.")] = False,
+    quiet: Quiet = False,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="A line for every file.")
     ] = False,
@@ -326,10 +329,8 @@ def thumbnails(
     side: Annotated[
         int | None, typer.Option(help="Longest side of a thumbnail in pixels; a scan's are 640.")
     ] = None,
-    contact_sheet: Annotated[
-        Path | None, typer.Option(help="File for all thumbnails with their names, .jpg or .png.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary.")] = False,
+    contact_sheet: ContactSheet = None,
+    quiet: Quiet = False,
 ) -> None:
     """Draw the thumbnails of a scan from its table, without looking for faces again.
 

@@ -23,7 +23,7 @@ from batchage.errors import DecodeError, UsageError
 from batchage.lettering import draw as draw_line
 from batchage.lettering import fit, lay_out
 from batchage.pipeline import N_DECODERS
-from batchage.thumbnails import prepare_folder, save_picture, thumbnail_name
+from batchage.thumbnails import SAVE_OPTIONS, prepare_folder, save_picture, thumbnail_name
 from batchage.types import ImageArray
 from batchage.write import output_paths, read_columns
 
@@ -37,7 +37,6 @@ CAPTION_SIZE, CAPTION_HEIGHT = 22, 40
 TITLE_SIZE, TITLE_HEIGHT, MIN_TITLE_WIDTH = 26, 56, 640
 PAPER, INK, EMPTY, FAINT = "#FFFFFF", "#222222", "#EEEEEE", "#666666"
 MISSING = "no thumbnail"
-KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
 log = logging.getLogger("batchage")
 
@@ -58,17 +57,16 @@ class _Tile:
         return CELL // 2 if self.pixels is None else self.pixels.shape[0]
 
 
-def prepare_sheets(output: Path) -> str:
-    """Make the folder of a first sheet; `JPEG` or `PNG`, by the file's suffix.
+def prepare_sheets(output: Path) -> None:
+    """Make the folder of a first sheet.
 
     Raises:
-        UsageError: The suffix is neither's.
+        UsageError: The file's suffix is neither that of a JPEG nor of a PNG.
         OutputError: The folder can't be made or written.
     """
-    if output.suffix.lower() not in KINDS:
-        raise UsageError(f"{output}: unknown suffix; use {' or '.join(KINDS)}")
+    if output.suffix.lower() not in SAVE_OPTIONS:
+        raise UsageError(f"{output}: unknown suffix; use {' or '.join(SAVE_OPTIONS)}")
     prepare_folder(output.parent)
-    return KINDS[output.suffix.lower()]
 
 
 def sheet_path(output: Path, number: int) -> Path:
@@ -106,7 +104,7 @@ def make_contact_sheets(
     from tqdm import tqdm
 
     place, folder, source = Path(output), Path(thumbnails), output_paths(Path(table)).faces
-    kind = prepare_sheets(place)
+    prepare_sheets(place)
     names = read_columns(source, ("root", "image_path"))
     faces = Counter(zip(*(names[name].to_pylist() for name in names.column_names), strict=True))
     n_sheets = max(1, math.ceil(len(faces) / (COLUMNS * ROWS)))
@@ -123,7 +121,7 @@ def make_contact_sheets(
             paths.append(sheet_path(place, number))
             # The tiles are given away here, so that those of two sheets are never held.
             tiles = threads.map(lambda photo: _tile(folder, *photo), part)
-            save_picture(_sheet(list(tiles), columns, source.name, about), paths[-1], kind)
+            save_picture(_sheet(list(tiles), columns, source.name, about), paths[-1])
     if (later := sheet_path(place, n_sheets + 1)).exists():
         log.warning("%s: is left of earlier, longer contact sheets; delete it", later)
     return paths

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from batchage.errors import OutputError
-from batchage.labels import LabelPlaces
+from batchage.label_places import LabelPlaces
 from batchage.types import (
     DecodedImage,
     FaceRecord,
@@ -37,10 +37,13 @@ MIN_FONT_SHARE = 1 / 160
 MAX_NAME_BYTES = 120
 MAX_ENLARGEMENT = 2.0
 # Full-resolution colour keeps the edges of coloured labels crisp.
+_JPEG = {"format": "JPEG", "quality": 88, "optimize": True, "subsampling": "4:4:4"}
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
-    "JPEG": {"quality": 88, "optimize": True, "subsampling": "4:4:4"},
-    "PNG": {},
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".png": {"format": "PNG"},
 }
+"""How pictures are written, by the file's suffix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +115,6 @@ def draw(
     return np.array(canvas)
 
 
-def save_thumbnail(pixels: ImageArray, path: Path) -> None:
-    """Write a JPEG without any metadata, whole or not at all.
-
-    Args:
-        pixels: RGB uint8 `(h, w, 3)`.
-        path: The file to write or replace.
-
-    Raises:
-        OutputError: The file can't be written.
-    """
-    save_picture(pixels, path, "JPEG")
-
-
 class ThumbnailWriter:
     """Writes one labelled JPEG a photo into a folder.
 
@@ -156,7 +146,7 @@ class ThumbnailWriter:
             OutputError: The file can't be written.
         """
         name = thumbnail_name(record.ref.root, record.ref.relative)
-        save_thumbnail(draw(image, record.faces, self.side), self.folder / name)
+        save_picture(draw(image, record.faces, self.side), self.folder / name)
         return name
 
 
@@ -189,7 +179,7 @@ class CropWriter:
             OutputError: The file can't be written.
         """
         name = thumbnail_name(ref.root, ref.relative, f"-face{face_index:03d}.png")
-        save_picture(pixels, self.folder / name, "PNG")
+        save_picture(pixels, self.folder / name)
         return name
 
 
@@ -225,13 +215,12 @@ def prepare_folder(folder: Path) -> None:
         ) from error
 
 
-def save_picture(pixels: ImageArray, path: Path, kind: str) -> None:
+def save_picture(pixels: ImageArray, path: Path) -> None:
     """Write a picture without any metadata, whole or not at all.
 
     Args:
         pixels: RGB uint8 `(h, w, 3)`.
-        path: The file to write or replace.
-        kind: `JPEG` or `PNG`.
+        path: The file to write or replace; its suffix is one of `SAVE_OPTIONS`.
 
     Raises:
         OutputError: The file can't be written.
@@ -239,7 +228,7 @@ def save_picture(pixels: ImageArray, path: Path, kind: str) -> None:
     part = path.with_name(f".batchage-{uuid.uuid4().hex}.tmp")
     try:
         try:
-            Image.fromarray(pixels).save(part, kind, **SAVE_OPTIONS[kind])
+            Image.fromarray(pixels).save(part, **SAVE_OPTIONS[path.suffix.lower()])
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -336,8 +325,8 @@ def _placed_labels(
         _text_width(_text(face.prediction, full=True), size) <= 1.25 * (box[2] - box[0])
         for face, size, box in zip(faces, sizes, boxes, strict=True)
     )
+    limits = np.array(canvas.size, np.float32)
     for is_full in (True, False) if in_full else (False,):
-        limits = np.array(canvas.size, np.float32)
         places = LabelPlaces(boxes, limits)
         labels = []
         for index in np.argsort(_areas(boxes), kind="stable"):

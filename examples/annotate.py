@@ -13,7 +13,7 @@ from pathlib import Path
 
 import batchage
 from batchage.decode import decode
-from batchage.thumbnails import draw, prepare_folder, save_thumbnail, thumbnail_name
+from batchage.thumbnails import draw, prepare_folder, save_picture, thumbnail_name
 
 PHOTOS = Path(__file__).parent / "photos"
 
@@ -35,7 +35,7 @@ def main() -> None:
                 continue
             picture = draw(decode(record.ref.path), faces, arguments.side)
             path = arguments.output / thumbnail_name(record.ref.root, record.ref.relative)
-            save_thumbnail(picture, path)
+            save_picture(picture, path)
             print(f"{record.ref.relative}: {len(faces)} faces, {path}")
 
 

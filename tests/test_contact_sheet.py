@@ -12,7 +12,7 @@ import batchage
 from batchage import contact_sheet
 from batchage.contact_sheet import CELL, COLUMNS, ROWS, make_contact_sheets
 from batchage.errors import OutputError, UsageError
-from batchage.thumbnails import save_thumbnail, thumbnail_name
+from batchage.thumbnails import save_picture, thumbnail_name
 from batchage.write import read_table
 from tests.builders import write_tables
 from tests.test_redraw import PHOTOS, make_photo, make_record, run
@@ -25,7 +25,7 @@ def fill_folder(folder, names, size=(320, 240), colour=(90, 90, 90)):
     folder.mkdir(exist_ok=True)
     for name in names:
         pixels = np.full((size[1], size[0], 3), COLOURS.get(name, colour), np.uint8)
-        save_thumbnail(pixels, folder / thumbnail_name(str(ROOT), name))
+        save_picture(pixels, folder / thumbnail_name(str(ROOT), name))
 
 
 def write_table(path, names):

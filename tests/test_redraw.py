@@ -22,12 +22,12 @@ from batchage.decode import decode
 from batchage.errors import DecodeError, OutputError, UsageError
 from batchage.redraw import NUMBERS, PhotoRows, photo_path, read_photos
 from batchage.thumbnails import ThumbnailWriter, thumbnail_name
-from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
+from batchage.types import ImageRecord, ImageRef, Status
 from batchage.write import Rows, TablesWriter, output_paths, read_table
-from tests.builders import write_tables
+from batchage.write.base import FORMATS
+from tests.builders import make_face, write_tables
 
 PHOTOS = Path(__file__).resolve().parent.parent / "examples" / "photos"
-FORMATS = ["parquet", "csv", "jsonl", "feather", "sqlite", "json"]
 
 
 def run(*arguments, cwd):
@@ -65,15 +65,7 @@ def make_record(path, boxes=((10, 10, 40, 50),), content_hash=None, root=None, *
     root = root or path.parent
     ref = ImageRef(path, str(root), path.relative_to(root).as_posix(), 1, 1.0)
     faces = [
-        FaceRecord(
-            face_index=index,
-            box=np.array(box, np.float32),
-            landmarks=np.zeros((5, 2), np.float32),
-            score=0.9,
-            sharpness=1.0,
-            pose=Pose(0, 0, 0),
-            prediction=Prediction(face.get("age", 30.0), 20, 40, face.get("female", 0.9)),
-        )
+        make_face(box, index, face.get("age", 30.0), face.get("female", 0.9))
         for index, box in enumerate(boxes)
     ]
     return ImageRecord(ref, Status.OK, None, 200, 100, content_hash, None, faces=faces)
@@ -88,7 +80,7 @@ def make_photo(path, size=(200, 100)):
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_the_files_are_those_of_the_scan(scanned, tmp_path, suffix):
     source, drawn = scanned
-    table = tmp_path / f"r.{suffix}"
+    table = tmp_path / f"r{suffix}"
     of_scan, about = output_paths(source), json.loads(Path(f"{source}.scan.json").read_text())
     with TablesWriter(output_paths(table), about, tmp_path) as writer:
         writer.write(Rows(read_table(of_scan.images), read_table(of_scan.faces)))

@@ -18,10 +18,11 @@ from batchage.thumbnails import (
     CropWriter,
     ThumbnailWriter,
     draw,
-    save_thumbnail,
+    save_picture,
     thumbnail_name,
 )
-from batchage.types import DecodedImage, FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
+from batchage.types import DecodedImage, ImageRecord, ImageRef, Status
+from tests.builders import make_face
 
 GREY = 128
 
@@ -29,18 +30,6 @@ GREY = 128
 def make_image(width: int, height: int, scale: float = 1.0) -> DecodedImage:
     shape = (max(1, round(height * scale)), max(1, round(width * scale)), 3)
     return DecodedImage(np.full(shape, GREY, np.uint8), width, height, content_hash="0")
-
-
-def make_face(box, index: int = 0, age: float = 34.2, prob_female: float = 0.9) -> FaceRecord:
-    return FaceRecord(
-        face_index=index,
-        box=np.array(box, np.float32),
-        landmarks=np.zeros((5, 2), np.float32),
-        score=0.9,
-        sharpness=100.0,
-        pose=Pose(0.0, 0.0, 0.0),
-        prediction=Prediction(age, age - 5, age + 5, prob_female),
-    )
 
 
 def make_ref(relative: str = "a/b.jpg", root: str = "/photos") -> ImageRef:
@@ -389,11 +378,11 @@ def test_a_folder_that_is_a_file_is_refused_by_name(tmp_path, writer):
 
 def test_a_folder_that_vanished_is_an_output_error(tmp_path):
     with pytest.raises(OutputError, match=r"a\.jpg.*check that its folder exists"):
-        save_thumbnail(np.zeros((4, 4, 3), np.uint8), tmp_path / "gone" / "a.jpg")
+        save_picture(np.zeros((4, 4, 3), np.uint8), tmp_path / "gone" / "a.jpg")
 
 
 def test_a_failed_write_leaves_no_partial_file(tmp_path):
     (tmp_path / "a.jpg").mkdir()
     with pytest.raises(OutputError):
-        save_thumbnail(np.zeros((4, 4, 3), np.uint8), tmp_path / "a.jpg")
+        save_picture(np.zeros((4, 4, 3), np.uint8), tmp_path / "a.jpg")
     assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]

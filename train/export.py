@@ -79,8 +79,8 @@ def fit_age_scales(
     # Those below the lowest edge, where they are too few, join the ones above it.
     if edges and count < FACES_PER_SCALE:
         edges.pop(0)
-    index = np.searchsorted(edges, ages, side="right")
-    scales = [conformal_quantile(score[index == b]) for b in range(len(edges) + 1)]
+    stretches = np.searchsorted(edges, ages, side="right")
+    scales = [conformal_quantile(score[stretches == b]) for b in range(len(edges) + 1)]
     tightened = _tighten(raw, ages, tuple(edges), scales)
     # Rounded up, since the face that decides lies on the edge.
     return tuple(edges), tuple(math.ceil(s * 1e4) / 1e4 for s in tightened)

@@ -16,7 +16,7 @@ from batchage.errors import UsageError
 from batchage.write.base import BothFormat, TableFormat, check_suffix, table_format
 from batchage.write.csv import unescape_cell
 from batchage.write.files import as_output_error, put_into_place, write_json
-from batchage.write.schema import FACES, IMAGES, without_dictionaries
+from batchage.write.schema import FACES, IMAGES, TABLES, without_dictionaries
 
 __all__ = [
     "OutputPaths",
@@ -152,7 +152,7 @@ class _OneTable(_File):
         self, path: Path, folder: Path, form: TableFormat, part: str, metadata: Mapping[str, str]
     ) -> None:
         super().__init__(path, folder)
-        self._part, self._schema = part, {"faces": FACES, "images": IMAGES}[part]
+        self._part, self._schema = part, TABLES[part]
         self._plain = without_dictionaries(self._schema)
         self._waiting: list[pa.Table] = []
         with as_output_error(path):

@@ -70,6 +70,8 @@ IMAGES = pa.schema(
     ]
 )
 
+TABLES = {"faces": FACES, "images": IMAGES}
+
 
 def without_dictionaries(schema: pa.Schema) -> pa.Schema:
     """The schema with plain text in place of `WORD`."""

@@ -15,9 +15,8 @@ from typing import ClassVar, Literal
 import pyarrow as pa
 
 from batchage.write.plain import plain_rows, table_of
-from batchage.write.schema import FACES, IMAGES
+from batchage.write.schema import TABLES
 
-TABLES = {"faces": FACES, "images": IMAGES}
 KEYS = {"faces": "root, image_path, face_index", "images": "root, image_path"}
 
 
