@@ -1,0 +1,169 @@
+"""Places of files: on this machine, or anywhere that fsspec reaches.
+
+A local file is a `pathlib.Path`. Any other one is a `UPath`, which has the same methods, or, where
+there are many of them, its URL. Credentials are found by the libraries' own means.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from batchage.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+    from upath import UPath
+
+    AnyPath: TypeAlias = Path | UPath
+
+T = TypeVar("T")
+
+# Two letters at least: a single one is a drive of Windows.
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+LOCAL_SCHEMES = frozenset(["file", "local"])
+EXTRA_OF_SCHEME = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gs",
+    "gcs": "gs",
+    "az": "az",
+    "abfs": "az",
+    "abfss": "az",
+    "adl": "az",
+    "http": "http",
+    "https": "http",
+    "sftp": "sftp",
+    "ssh": "sftp",
+}
+"""Extras of the schemes that need more than fsspec itself."""
+TRIES = 5
+"""Of a request that fails for reasons that may pass."""
+FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
+"""Seconds between tries, at most: doubled each time, and drawn by chance below."""
+_FINAL = (
+    FileNotFoundError,
+    FileExistsError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+    NotImplementedError,
+    ImportError,
+    TypeError,
+    AttributeError,
+)
+_SERVER_ERROR = 500
+_PASSING = (408, 429)
+"""HTTP's Request Timeout and Too Many Requests."""
+
+
+def is_url(place: object) -> bool:
+    """Whether it is the URL of a place elsewhere."""
+    return scheme_of(place) not in (None, *LOCAL_SCHEMES)
+
+
+def scheme_of(place: object) -> str | None:
+    """`s3` of `s3://bucket/photos`; None of what is no URL."""
+    found = _SCHEME.match(place) if isinstance(place, str) else None
+    return found[1].lower() if found else None
+
+
+def locate(place: str | os.PathLike[str] | UPath) -> AnyPath:
+    """A place by its name.
+
+    Args:
+        place: A path or a URL.
+
+    Raises:
+        MissingExtraError: An optional package is needed for it.
+        UsageError: There is no such kind of URL.
+    """
+    text = place if isinstance(place, str) else None
+    scheme = scheme_of(text)
+    if text is None or scheme is None:
+        # A UPath is not made a Path of.
+        return place if hasattr(place, "fs") else Path(place)  # type: ignore[arg-type]
+    if scheme in LOCAL_SCHEMES:
+        return Path(text.partition("://")[2])
+    _require_packages(text, scheme)
+    from upath import UPath
+
+    try:
+        found = UPath(text)
+        # Loads the library of its kind.
+        _ = found.fs
+    except (ImportError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{text}: this kind of address can't be used ({reason})") from None
+    return found
+
+
+def _require_packages(url: str, scheme: str) -> None:
+    extra = EXTRA_OF_SCHEME.get(scheme, "remote")
+    if not all(find_spec(name) for name in ("fsspec", "upath", "tenacity")):
+        raise MissingExtraError(f"{url}: needs the extra {extra}: pip install 'batchage[{extra}]'")
+    from fsspec.registry import get_filesystem_class, known_implementations
+
+    if scheme not in known_implementations:
+        raise UsageError(f"{url}: there is no such kind of address; use s3, gs, az, http or sftp")
+    try:
+        get_filesystem_class(scheme)
+    except ImportError:
+        raise MissingExtraError(
+            f"{url}: needs the extra {extra}: pip install 'batchage[{extra}]'"
+        ) from None
+
+
+def filesystem_of(url: str) -> tuple[AbstractFileSystem, str]:
+    """The file system that has `url`, and the path there.
+
+    Raises:
+        MissingExtraError: An optional package is needed for it.
+        UsageError: There is no such kind of URL.
+    """
+    place = locate(url)
+    assert not isinstance(place, Path)
+    return place.fs, place.path
+
+
+def patiently(call: Callable[..., T], *arguments: Any, **more: Any) -> T:
+    """What `call` gives, after waiting and trying again where it failed for the moment.
+
+    Args:
+        call: A request to another machine that may be made more than once.
+        *arguments: Its arguments.
+        **more: Its named arguments.
+
+    Raises:
+        OSError: It can't be had: of whatever type the library's own error is.
+    """
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+    tries = Retrying(
+        stop=stop_after_attempt(TRIES),
+        wait=wait_random_exponential(FIRST_WAIT, max=LONGEST_WAIT),
+        retry=retry_if_exception(_may_pass),
+        reraise=True,
+    )
+    try:
+        return tries(call, *arguments, **more)
+    except (OSError, *_FINAL):
+        raise
+    # Each library has its own types.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise OSError(errno.EIO, reason) from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, _FINAL) or not isinstance(error, Exception):
+        return False
+    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+        return False
+    status = getattr(error, "status", None)
+    return not isinstance(status, int) or status >= _SERVER_ERROR or status in _PASSING
