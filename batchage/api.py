@@ -15,6 +15,7 @@ from batchage.config import ScanConfig
 from batchage.pipeline import Pipeline
 from batchage.profile import Profile
 from batchage.sink import Sink
+from batchage.storage import is_url, locate
 from batchage.store import make_sink
 from batchage.types import ImageRecord, ImageRef
 from batchage.version import __version__
@@ -171,7 +172,7 @@ def scan(*inputs: PathLike, config: ScanConfig | None = None, **settings: Any) -
         BatchageError: The scan can't be carried out; a bad file is a row instead.
     """
     for name in PATH_SETTINGS & settings.keys():
-        settings[name] = None if settings[name] is None else Path(settings[name])
+        settings[name] = None if settings[name] is None else locate(settings[name])
     chosen = replace(config or ScanConfig(), **settings)
     kept = []
     with Scan(iter_images(inputs, chosen.filter), chosen, absolute_inputs(inputs)) as running:
@@ -189,5 +190,8 @@ def scan(*inputs: PathLike, config: ScanConfig | None = None, **settings: Any) -
 
 
 def absolute_inputs(inputs: Iterable[PathLike]) -> list[str]:
-    """What to tell a `Scan` about the files and folders it scans."""
-    return [display_name(os.fspath(Path(path).absolute())) for path in inputs]
+    """What to tell a `Scan` about the files, folders and URLs it scans."""
+    return [
+        str(path).rstrip("/") if is_url(path) else display_name(os.fspath(Path(path).absolute()))
+        for path in inputs
+    ]

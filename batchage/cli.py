@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from batchage.config import REPORT_THUMBNAILS, DetectorSettings, ScanConfig
 from batchage.errors import BatchageError, UsageError
 from batchage.settings_file import DEFAULT_FILE, read_options
+from batchage.storage import locate
 from batchage.walk import ScanFilter
 
 EXIT_UNREAD = 3
@@ -103,22 +104,22 @@ def _set_up_logging(verbose: bool, quiet: bool, log_file: Path | None) -> None:
 @app.command()
 def scan(
     inputs: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Folders and photos; - reads a list from standard input."),
+        list[str] | None,
+        typer.Argument(
+            help="Folders and photos, or URLs of them; - reads a list from standard input."
+        ),
     ] = None,
     output: Annotated[
-        Path,
+        str,
         typer.Option(
             "-o",
             "--output",
             help="Table to write: .parquet, .csv, .jsonl, .feather, .sqlite or .json (COCO); "
             "- for CSV on standard output.",
         ),
-    ] = Path("results.parquet"),
-    thumbnails: Annotated[
-        Path | None, typer.Option(help="Folder for annotated thumbnails.")
-    ] = None,
-    crops: Annotated[Path | None, typer.Option(help="Folder for the aligned crops.")] = None,
+    ] = "results.parquet",
+    thumbnails: Annotated[str | None, typer.Option(help="Folder for annotated thumbnails.")] = None,
+    crops: Annotated[str | None, typer.Option(help="Folder for the aligned crops.")] = None,
     report: Annotated[
         Path | None, typer.Option(help="Folder for a page to look at, with its thumbnails.")
     ] = None,
@@ -211,14 +212,15 @@ def scan(
     """
     with _errors_to_exit_codes():
         _set_up_logging(verbose, quiet, log_file)
-        if report and str(output) == "-":
+        table = locate(output)
+        if report and output == "-":
             raise UsageError("--report needs a table: give -o a file, not -")
-        if json and str(output) == "-":
+        if json and output == "-":
             raise UsageError("--json and -o - both write to standard output: give -o a file")
         config = ScanConfig(
-            output=output,
-            thumbnails=thumbnails or (report and report / REPORT_THUMBNAILS),
-            crops=crops,
+            output=table,
+            thumbnails=locate(thumbnails) if thumbnails else report and report / REPORT_THUMBNAILS,
+            crops=locate(crops) if crops else None,
             filter=ScanFilter(recursive, tuple(include or ()), tuple(exclude or ()), hidden),
             detector=detector,
             detection=DetectorSettings(detect_size, min_score, min_face_size),
@@ -234,7 +236,7 @@ def scan(
             checksum=checksum,
             overwrite=overwrite,
         )
-        if contact_sheet and (config.thumbnails is None or str(output) == "-"):
+        if contact_sheet and (config.thumbnails is None or output == "-"):
             raise UsageError("--contact-sheet needs --thumbnails and a table: give both")
         from batchage.contact_sheet import make_contact_sheets, prepare_sheets
         from batchage.progress import Shown, run
@@ -253,11 +255,11 @@ def scan(
             prepare_sheets(contact_sheet)
         unread = run(config, list(inputs or []), files_from, shown)
         if contact_sheet and config.thumbnails:
-            sheets = make_contact_sheets(output, config.thumbnails, contact_sheet, quiet)
+            sheets = make_contact_sheets(table, config.thumbnails, contact_sheet, quiet)
             if not quiet:
                 typer.echo(f"contact sheets: {', '.join(map(str, sheets))}", err=True)
         if report:
-            _make_report(output, report, None, quiet)
+            _make_report(table, report, None, quiet)
     if unread:
         raise typer.Exit(EXIT_UNREAD)
 

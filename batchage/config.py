@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchage.errors import UsageError
 from batchage.walk import ScanFilter
+
+if TYPE_CHECKING:
+    from batchage.storage import AnyPath
 
 DEFAULT_DETECTOR = "retinaface-mobilenet025"
 DEFAULT_MODEL = "vgg16-utkface"
@@ -70,9 +72,9 @@ class ScanConfig:
         overwrite: Replace a finished output by a new scan.
     """
 
-    output: Path | None = None
-    thumbnails: Path | None = None
-    crops: Path | None = None
+    output: AnyPath | None = None
+    thumbnails: AnyPath | None = None
+    crops: AnyPath | None = None
     filter: ScanFilter = field(default_factory=ScanFilter)
     detector: str = DEFAULT_DETECTOR
     detection: DetectorSettings = field(default_factory=DetectorSettings)

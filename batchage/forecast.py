@@ -53,7 +53,7 @@ class Forecast:
     seconds: float
 
 
-def run(config: ScanConfig, inputs: list[Path], files_from: Path | None, shown: Shown) -> Forecast:
+def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: Shown) -> Forecast:
     """Look at what there is, scan a sample without keeping anything, and print the forecast.
 
     Args:

@@ -46,7 +46,7 @@ class Shown:
     as_json: bool = False
 
 
-def run(config: ScanConfig, inputs: list[Path], files_from: Path | None, shown: Shown) -> int:
+def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: Shown) -> int:
     """Scan with progress and summary.
 
     Args:
@@ -97,13 +97,13 @@ def run(config: ScanConfig, inputs: list[Path], files_from: Path | None, shown: 
 
 
 def make_walk(
-    inputs: list[Path], files_from: Path | None, how: ScanFilter
+    inputs: list[str], files_from: Path | None, how: ScanFilter
 ) -> Callable[[], Iterator[ImageRef]]:
     """A function that walks the inputs, as often as it is called."""
-    lists = [Path("-")] if Path("-") in inputs else []
+    lists = [Path("-")] if "-" in inputs else []
     if files_from:
         lists.append(files_from)
-    plain = [path for path in inputs if path != Path("-")]
+    plain = [path for path in inputs if path != "-"]
     if not plain and not lists:
         raise UsageError("give a folder or photos to scan, or --files-from a list of them")
     listed: list[Path] = []

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from batchage.errors import MissingExtraError, UsageError
 
@@ -83,23 +83,23 @@ def locate(place: str | os.PathLike[str] | UPath) -> AnyPath:
         MissingExtraError: An optional package is needed for it.
         UsageError: There is no such kind of URL.
     """
-    text = place if isinstance(place, str) else None
-    scheme = scheme_of(text)
-    if text is None or scheme is None:
-        # A UPath is not made a Path of.
-        return place if hasattr(place, "fs") else Path(place)  # type: ignore[arg-type]
+    scheme = scheme_of(place)
+    if scheme is None:
+        is_local = isinstance(place, (str, os.PathLike))
+        return Path(place) if is_local else cast("UPath", place)  # type: ignore[arg-type]
+    url = str(place)
     if scheme in LOCAL_SCHEMES:
-        return Path(text.partition("://")[2])
-    _require_packages(text, scheme)
+        return Path(url.partition("://")[2])
+    _require_packages(url, scheme)
     from upath import UPath
 
     try:
-        found = UPath(text)
+        found = UPath(url)
         # Loads the library of its kind.
         _ = found.fs
     except (ImportError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise UsageError(f"{text}: this kind of address can't be used ({reason})") from None
+        raise UsageError(f"{url}: this kind of address can't be used ({reason})") from None
     return found
 
 
