@@ -29,11 +29,13 @@ class Compute:
         device: `cpu` or `gpu`.
         precision: `float32`, `bfloat16`, `float16` or, on a `cpu`, `int8`.
         reason: Why, in words for `batchage info`.
+        n_threads: Of a processor; 0 stands for one a core.
     """
 
     device: str
     precision: str
     reason: str
+    n_threads: int = 0
 
     @property
     def keras_policy(self) -> str:

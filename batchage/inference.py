@@ -41,7 +41,7 @@ def load_forward(
     """A network with its weights, on the device and in the precision chosen.
 
     Args:
-        compute: Device and precision.
+        compute: Device, precision and threads.
         weights: A bundle's weights file.
         network: For a GPU.
         graph: For a processor.
@@ -57,7 +57,9 @@ def load_forward(
     from batchage.graph import GraphBuilder
 
     builder = GraphBuilder(weights, ranges if compute.precision == "int8" else None)
-    return run_on_processor(builder.build(graph(builder)), compute.precision, few_shapes)
+    return run_on_processor(
+        builder.build(graph(builder)), compute.precision, few_shapes, compute.n_threads
+    )
 
 
 @lru_cache(maxsize=1)
@@ -71,8 +73,10 @@ def _core() -> Any:
     return ov.Core()
 
 
-def run_on_processor(model: Any, precision: str, few_shapes: bool = False) -> Forward:
-    """An `openvino.Model` as a function."""
+def run_on_processor(
+    model: Any, precision: str, few_shapes: bool = False, n_threads: int = 0
+) -> Forward:
+    """An `openvino.Model` as a function; `few_shapes` and `n_threads` as of `load_forward`."""
     import openvino as ov
 
     types = {"bfloat16": ov.Type.bf16, "float16": ov.Type.f16}
@@ -81,6 +85,9 @@ def run_on_processor(model: Any, precision: str, few_shapes: bool = False) -> Fo
         "INFERENCE_PRECISION_HINT": types.get(precision, ov.Type.f32),
         "PERFORMANCE_HINT": "LATENCY",
     }
+    if n_threads:
+        # Several processes that pin their threads would all do so to the first cores.
+        settings |= {"INFERENCE_NUM_THREADS": n_threads, "ENABLE_CPU_PINNING": False}
     requests: dict[tuple[int, ...], Any] = {}
 
     def infer(batch: ImageArray) -> Mapping[str, FloatArray]:

@@ -9,7 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Collection, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from batchage.align import align, estimate_similarity
@@ -50,7 +50,6 @@ N_DECODERS = (
     len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 )
 DECODED_AHEAD = max(8, 2 * N_DECODERS)
-N_RECROPPERS = max(1, N_DECODERS // 4)
 REDUCED_SIDE = 2
 """How many times the detect size the longest side of a reduced picture is at least. So it is only
 small faces that must be cut out of the full-size one."""
@@ -96,21 +95,28 @@ class _Photo:
 class Pipeline:
     """Loaded networks and the way of a photo through them."""
 
-    def __init__(self, config: ScanConfig, profile: Profile | None = None) -> None:
+    def __init__(
+        self, config: ScanConfig, profile: Profile | None = None, n_cores: int | None = None
+    ) -> None:
         """Load detector and model, make the output folders, start the decoders.
 
         Args:
             config: The settings.
             profile: Where the stages' times are counted.
+            n_cores: As many as it may keep busy; all where it is missing.
 
         Raises:
             BatchageError: A bundle, device or folder can't be used.
         """
         self.config = config
+        self._n_threads = n_cores or 0
+        self._n_decoders = n_cores or N_DECODERS
+        self._n_ahead = max(8, 2 * self._n_decoders)
         self._profile = profile or Profile()
         # First, since they start while the networks are loaded.
-        self._pool = DecodePool(N_DECODERS)
-        self._recropper = Recropper(config.max_pixels, config.timeout, N_RECROPPERS)
+        self._pool = DecodePool(self._n_decoders)
+        n_recroppers = max(1, self._n_decoders // 4)
+        self._recropper = Recropper(config.max_pixels, config.timeout, n_recroppers)
         try:
             self._load(config)
         except BaseException:
@@ -118,7 +124,8 @@ class Pipeline:
             raise
 
     def _load(self, config: ScanConfig) -> None:
-        self.compute = choose_compute(config.device, config.precision)
+        compute = choose_compute(config.device, config.precision)
+        self.compute = replace(compute, n_threads=self._n_threads)
         self._detect_batch = DETECT_BATCH[self.compute.device]
         bundle = load_bundle(config.model, KIND)
         self._thumbnails = ThumbnailWriter(config.thumbnails) if config.thumbnails else None
@@ -135,7 +142,7 @@ class Pipeline:
             for group in groups:
                 self._find_faces(group)
                 aligned.extend(group)
-                while aligned and (aligned[0].is_cropped() or len(aligned) > DECODED_AHEAD):
+                while aligned and (aligned[0].is_cropped() or len(aligned) > self._n_ahead):
                     waiting.append(self._take_crops(aligned.popleft()))
                 if sum(photo.waits() for photo in waiting) >= self.config.batch_size:
                     self._predict(waiting, whole_batches=True)
@@ -157,17 +164,17 @@ class Pipeline:
         """Groups of photos in order, decoded ahead, bounded in number and in bytes."""
         source = enumerate(refs)
         budget = self._budget = ByteBudget(DECODED_BYTES)
-        with ThreadPoolExecutor(N_DECODERS, "decode") as threads:
+        with ThreadPoolExecutor(self._n_decoders, "decode") as threads:
             ahead: deque[Future[_Photo]] = deque()
             is_done = False
             try:
                 while True:
-                    for turn, ref in islice(source, DECODED_AHEAD - len(ahead)):
+                    for turn, ref in islice(source, self._n_ahead - len(ahead)):
                         ahead.append(threads.submit(self._decode, ref, turn))
                     if not ahead:
                         is_done = True
                         return
-                    self._profile.add_fill(sum(f.done() for f in ahead), DECODED_AHEAD)
+                    self._profile.add_fill(sum(f.done() for f in ahead), self._n_ahead)
                     with self._profile.stage(WAIT):
                         group = [ahead.popleft().result()]
                     # Waiting for a second one, which may wait for the first one's bytes, would

@@ -10,7 +10,7 @@ import pytest
 
 from batchage.bundle import load_bundle, network_weights, write_weights
 from batchage.detect import retinaface_network as detector
-from batchage.engine import load_forward
+from batchage.inference import load_forward
 from batchage.errors import BundleError
 from batchage.hardware import Compute
 from batchage.predict import network as predictor

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from batchage.bundle import Bundle
-from batchage.engine import run_on_processor
+from batchage.inference import run_on_processor
 from batchage.graph import GraphBuilder
 from batchage.predict.network import Architecture, build_graph
 from batchage.types import ImageArray

@@ -12,7 +12,7 @@ import numpy as np
 from batchage.bundle import load_bundle
 from batchage.config import DEFAULT_DETECTOR, DetectorSettings
 from batchage.detect.retinaface_network import KIND, build_graph, build_network
-from batchage.engine import load_forward
+from batchage.inference import load_forward
 from batchage.hardware import Compute
 from batchage.types import Detections, FloatArray, ImageArray, box_sizes
 
