@@ -5,3 +5,5 @@ from hypothesis import settings
 # Machines are shared and slow at times: a timed assertion would fail for nothing.
 settings.register_profile("batchage", deadline=None)
 settings.load_profile("batchage")
+
+pytest_plugins = ["tests.s3_server"]
