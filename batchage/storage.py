@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from batchage.errors import MissingExtraError, UsageError
+from batchage.errors import BatchageError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 # Two letters at least: a single one is a drive of Windows.
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 LOCAL_SCHEMES = frozenset(["file", "local"])
 EXTRA_OF_SCHEME = {
     "s3": "s3",
@@ -42,11 +43,25 @@ EXTRA_OF_SCHEME = {
     "ssh": "sftp",
 }
 """Extras of the schemes that need more than fsspec itself."""
+N_REQUESTS = 32
+"""Requests to other machines that are under way at once, at most."""
+_WITHOUT_CACHE: dict[str, Any] = {"use_listings_cache": False}
+# Of botocore only 10 go out at once by default.
+_S3_OPTIONS: dict[str, Any] = {**_WITHOUT_CACHE, "config_kwargs": {"max_pool_connections": N_REQUESTS}}
+_OPTIONS_OF_EXTRA = {
+    "s3": _S3_OPTIONS,
+    "gs": _WITHOUT_CACHE,
+    "az": _WITHOUT_CACHE,
+    "http": _WITHOUT_CACHE,
+}
+# By scheme and host or bucket: those that many threads may use at once.
+_shared: dict[str, AbstractFileSystem] = {}
 TRIES = 5
 """Of a request that fails for reasons that may pass."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
 """Seconds between tries, at most: doubled each time, and drawn by chance below."""
 _FINAL = (
+    BatchageError,
     FileNotFoundError,
     FileExistsError,
     PermissionError,
@@ -98,8 +113,8 @@ def locate(place: str | os.PathLike[str] | UPath) -> AnyPath:
         # Loads the library of its kind.
         _ = found.fs
     except (ImportError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"{url}: this kind of address can't be used ({reason})") from None
+        shown = without_password(url)
+        raise UsageError(f"{shown}: this kind of address can't be used ({_text(error)})") from None
     return found
 
 
@@ -122,13 +137,61 @@ def _require_packages(url: str, scheme: str) -> None:
 def filesystem_of(url: str) -> tuple[AbstractFileSystem, str]:
     """The file system that has `url`, and the path there.
 
+    It keeps no listings. May be called for every file, and in any thread.
+
     Raises:
         MissingExtraError: An optional package is needed for it.
         UsageError: There is no such kind of URL.
+        OSError: It can't be connected to.
     """
-    place = locate(url)
-    assert not isinstance(place, Path)
-    return place.fs, place.path
+    scheme = scheme_of(url)
+    assert scheme
+    place = f"{scheme}://{url.partition('://')[2].partition('/')[0]}"
+    found = _shared.get(place)
+    if found is None:
+        _require_packages(url, scheme)
+        found = _connect(place, _OPTIONS_OF_EXTRA.get(EXTRA_OF_SCHEME.get(scheme, ""), {}))
+        if found.async_impl:
+            _shared[place] = found
+    return found, str(found._strip_protocol(url))
+
+
+def _connect(place: str, options: dict[str, Any]) -> AbstractFileSystem:
+    from fsspec.core import url_to_fs
+
+    try:
+        return url_to_fs(place, **options)[0]
+    except (ImportError, ValueError) as error:
+        shown = without_password(place)
+        raise UsageError(f"{shown}: this kind of address can't be used ({_text(error)})") from None
+    except OSError:
+        raise
+    # Each library has its own types.
+    except Exception as error:
+        raise OSError(errno.EIO, _text(error)) from error
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    return _PASSWORD.sub(r"\1@", url)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a request failed, in a few words."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file or directory"
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower() if error.errno != errno.EIO else error.strerror
+    return _text(error)
+
+
+def _text(error: Exception) -> str:
+    status, message = getattr(error, "status", None), getattr(error, "message", None)
+    if isinstance(status, int) and message:
+        return f"{status} {message}".lower()
+    return without_password(" ".join(str(error).split())[:200]) or type(error).__name__
 
 
 def patiently(call: Callable[..., T], *arguments: Any, **more: Any) -> T:
@@ -156,8 +219,7 @@ def patiently(call: Callable[..., T], *arguments: Any, **more: Any) -> T:
         raise
     # Each library has its own types.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise OSError(errno.EIO, reason) from error
+        raise OSError(errno.EIO, _text(error)) from error
 
 
 def _may_pass(error: BaseException) -> bool:
