@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 
 from batchage.config import ScanConfig
-from batchage.pipeline import Pipeline
+from batchage.engines import Identity, create_engine
 from batchage.profile import Profile
 from batchage.sink import Sink
 from batchage.storage import is_url, locate
@@ -118,11 +118,11 @@ class Scan:
 
     def _run(self) -> Generator[ImageRecord]:
         with self.profile.stage("load networks"):
-            loaded = Pipeline(self._config, self.profile)
-        with closing(loaded) as pipeline:
-            self.model_id = pipeline.predictor.model_id
-            self.sink.begin(made_with(pipeline, self._config, self._inputs))
-            with closing(pipeline.run(self.sink.pending(self._refs))) as found:
+            loaded = create_engine(self._config, self.profile)
+        with closing(loaded) as engine:
+            self.model_id = engine.identity.model_id
+            self.sink.begin(made_with(engine.identity, self._config, self._inputs))
+            with closing(engine.run(self.sink.pending(self._refs))) as found:
                 for record in found:
                     with self.profile.stage("write"):
                         self.sink.write(record)
@@ -139,13 +139,11 @@ class Scan:
             self.sink.close()
 
 
-def made_with(pipeline: Pipeline, config: ScanConfig, inputs: Sequence[str]) -> dict[str, Any]:
+def made_with(identity: Identity, config: ScanConfig, inputs: Sequence[str]) -> dict[str, Any]:
     """What a scan's rows depend on, JSON-ready."""
     return {
         "version": __version__,
-        "model_id": pipeline.predictor.model_id,
-        "detector_id": pipeline.detector.detector_id,
-        "precision": pipeline.compute.precision,
+        **asdict(identity),
         "settings": config.results_settings(),
         "filter": asdict(config.filter),
         "inputs": list(inputs),

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from batchage.config import REPORT_THUMBNAILS, DetectorSettings, ScanConfig
+from batchage.config import REPORT_THUMBNAILS, DetectorSettings, RaySettings, ScanConfig
 from batchage.errors import BatchageError, UsageError
 from batchage.settings_file import DEFAULT_FILE, read_options
 from batchage.storage import locate
@@ -184,6 +184,20 @@ def scan(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Scan anew, replace a finished output.")
     ] = DEFAULTS.overwrite,
+    engine: Annotated[
+        str, typer.Option(help="local, or ray to scan on the machines of a Ray cluster.")
+    ] = DEFAULTS.engine,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster, such as auto or ray://head:10001; none starts one here."),
+    ] = None,
+    num_actors: Annotated[
+        int | None,
+        typer.Option(help="Pipelines on the cluster; one a GPU, or one a processor without GPUs."),
+    ] = None,
+    gpus_per_actor: Annotated[
+        float | None, typer.Option(help="GPUs of each pipeline on the cluster, also 0.5 and so on.")
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -235,6 +249,8 @@ def scan(
             update=update,
             checksum=checksum,
             overwrite=overwrite,
+            engine=engine,
+            ray=RaySettings(ray_address, num_actors, gpus_per_actor),
         )
         if contact_sheet and (config.thumbnails is None or output == "-"):
             raise UsageError("--contact-sheet needs --thumbnails and a table: give both")

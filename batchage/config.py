@@ -19,6 +19,8 @@ DECODED_BYTES = 512 << 20
 """Pixels that a scan holds decoded at once; one photo that is larger comes alone."""
 REPORT_THUMBNAILS = "thumbnails"
 """Where they are in the folder of a report."""
+LOCAL, RAY = "local", "ray"
+"""Engines: what runs the pipeline."""
 DAY = 86_400
 RESULTS_VERSION = 2
 """Raised when the same photos and settings give other rows: such tables aren't continued."""
@@ -49,6 +51,28 @@ class DetectorSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RaySettings:
+    """Of the engine `ray`.
+
+    Attributes:
+        address: Of the cluster, such as `auto` or `ray://head:10001`; None is what `RAY_ADDRESS`
+            says, or else a cluster on this machine that ends with the scan.
+        num_actors: Pipelines at work; None is one a GPU, or one a processor without GPUs.
+        gpus_per_actor: GPUs of each, also a fraction; None is 1 where there are any.
+    """
+
+    address: str | None = None
+    num_actors: int | None = None
+    gpus_per_actor: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_actors is not None and self.num_actors < 1:
+            raise UsageError(f"{self.num_actors} actors: give 1 or more")
+        if self.gpus_per_actor is not None and not self.gpus_per_actor >= 0:
+            raise UsageError(f"{self.gpus_per_actor} GPUs per actor: give 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
 class ScanConfig:
     """Settings of a scan.
 
@@ -70,6 +94,8 @@ class ScanConfig:
         update: Take over from the finished output the rows of files that have not changed.
         checksum: With `update`, tell by content whether a file has changed, not by size and time.
         overwrite: Replace a finished output by a new scan.
+        engine: `local`, or `ray` for many machines.
+        ray: Settings of the engine `ray`.
     """
 
     output: AnyPath | None = None
@@ -89,6 +115,8 @@ class ScanConfig:
     update: bool = False
     checksum: bool = False
     overwrite: bool = False
+    engine: str = LOCAL
+    ray: RaySettings = field(default_factory=RaySettings)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -101,6 +129,10 @@ class ScanConfig:
             raise UsageError(f"save every {self.save_every} seconds: give 0 or more")
         if self.update and self.overwrite:
             raise UsageError("--update and --overwrite contradict each other: give one of them")
+        if self.engine not in (LOCAL, RAY):
+            raise UsageError(f"engine {self.engine!r}: choose {LOCAL} or {RAY}")
+        if self.engine == LOCAL and self.ray != RaySettings():
+            raise UsageError("addresses and actors are for the cluster: give --engine ray too")
         if self.checksum and not self.update:
             raise UsageError("--checksum tells which files have changed: give --update too")
 

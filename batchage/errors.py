@@ -8,6 +8,7 @@
     │   ├── TooLargeError       the picture has more pixels than allowed
     │   ├── DecodeTimeoutError  the decoder took too long
     │   └── DecoderCrashError   the decoder's process died
+    ├── EngineError       the machines of a cluster can't do their part
     ├── WorkerError       the processes that decode can't be started
     └── OutputError       a result can't be written
 
@@ -49,6 +50,10 @@ class DecodeTimeoutError(DecodeError):
 
 class DecoderCrashError(DecodeError):
     """The process that decoded the file died of it."""
+
+
+class EngineError(BatchageError):
+    """The machines of a cluster can't do their part."""
 
 
 class WorkerError(BatchageError):

@@ -17,7 +17,8 @@ from rich.table import Table
 from tqdm import tqdm
 
 from batchage.api import absolute_inputs, made_with
-from batchage.config import ScanConfig
+from batchage.config import LOCAL, ScanConfig
+from batchage.errors import UsageError
 from batchage.pipeline import Pipeline
 from batchage.progress import Shown, make_walk
 from batchage.store import make_sink
@@ -63,8 +64,10 @@ def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: S
         shown: How it is shown.
 
     Raises:
-        BatchageError: The scan couldn't be carried out.
+        BatchageError: The scan couldn't be carried out, or is not for this machine.
     """
+    if config.engine != LOCAL:
+        raise UsageError("--dry-run tries photos on this machine: give it without --engine")
     started = time.perf_counter()
     named = absolute_inputs([*inputs, *([files_from] if files_from else [])])
     refs = make_walk(inputs, files_from, config.filter)()
@@ -75,7 +78,7 @@ def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: S
         trial = replace(config, thumbnails=thumbnails, crops=crops)
         with closing(Pipeline(trial)) as pipeline:
             loading = time.perf_counter() - started
-            sink.look(made_with(pipeline, config, named))
+            sink.look(made_with(pipeline.identity, config, named))
             sample = random.Random(0)
             chosen: list[ImageRef] = []
             pending = n_bytes = 0

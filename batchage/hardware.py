@@ -102,7 +102,7 @@ def has_tensorflow() -> bool:
 def load_tensorflow() -> Any:
     """TensorFlow, after it has looked at the devices, without what its C++ code says of that."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _no_ipv6(), _silent_stderr():
+    with _no_ipv6(), silent_stderr():
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
@@ -121,7 +121,7 @@ def _no_ipv6() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
+def silent_stderr() -> Iterator[None]:
     """Throw away what is written to the file descriptor 2."""
     sys.stderr.flush()
     saved = os.dup(2)

@@ -1,0 +1,408 @@
+"""The pipeline on many machines, by Ray Data.
+
+The scan itself stays in this process: it walks, and writes what comes back, in order. Photos go out
+in units through a Ray Data pipeline of two steps: reading units, and a pool of actors that each
+hold a pipeline. Ray starts lost actors again, elsewhere if their machine is gone, and gives them
+the units that they had; a unit that is scanned twice gives the same rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import signal
+import socket
+import warnings
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
+from ray.data.block import BlockMetadata
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from batchage.bundle import load_bundle
+from batchage.config import ScanConfig
+from batchage.detect import create_detector
+from batchage.engines import Identity
+from batchage.errors import BatchageError, EngineError, UsageError
+from batchage.hardware import choose_compute, silent_stderr
+from batchage.pipeline import N_DECODERS, Pipeline
+from batchage.predict.network import KIND
+from batchage.profile import Profile
+from batchage.types import ImageRecord, ImageRef, Status
+from batchage.version import __version__
+
+UNIT_PHOTOS = 64
+"""What goes to an actor at once: large enough that the ends of units cost little."""
+UNITS_AHEAD = 4
+"""Units under way, for each actor."""
+DEATHS = 3
+"""Of actors at a photo, after which it is given up."""
+WHOLE = -1
+LOCAL_CLUSTER = "local"
+ANSWER_SECONDS = 10.0
+"""That a cluster may take to answer."""
+WAIT = "wait for actors"
+
+log = logging.getLogger("batchage")
+
+
+class _Units:
+    """The units that are under way, and where actors died: an actor beside the driver.
+
+    It keeps a unit until the driver has its records, so that any of it can be read again.
+    """
+
+    def __init__(self) -> None:
+        self._units: dict[int, list[ImageRef]] = {}
+        self._end: int | None = None
+        self._at: dict[int, int] = {}
+        self._deaths: dict[int, Counter[int]] = {}
+        self._news = asyncio.Condition()
+
+    async def put(self, number: int, refs: list[ImageRef]) -> None:
+        """Offer a unit."""
+        async with self._news:
+            self._units[number] = refs
+            self._news.notify_all()
+
+    async def end(self, n_units: int) -> None:
+        """Say that there are no more."""
+        async with self._news:
+            self._end = n_units
+            self._news.notify_all()
+
+    async def get(self, number: int) -> list[ImageRef] | None:
+        """A unit, once it is there; None after the last."""
+        async with self._news:
+            await self._news.wait_for(lambda: number in self._units or self._is_past(number))
+        return self._units.get(number)
+
+    def _is_past(self, number: int) -> bool:
+        return self._end is not None and number >= self._end
+
+    async def begin(self, number: int) -> dict[int, int]:
+        """Note that an actor takes a unit; how many died at each photo of it, and at the whole."""
+        deaths = self._deaths.setdefault(number, Counter())
+        if number in self._at:
+            deaths[self._at[number]] += 1
+        self._at[number] = WHOLE
+        return dict(deaths)
+
+    async def is_at(self, number: int, index: int) -> None:
+        """Note the photo that an actor is about to take alone."""
+        self._at[number] = index
+
+    async def drop(self, number: int) -> None:
+        """Forget a unit whose records have come."""
+        for known in (self._units, self._at, self._deaths):
+            known.pop(number, None)
+
+
+class _UnitSource(Datasource):  # type: ignore[misc]
+    """Units as Ray Data reads them: one row a block."""
+
+    def __init__(self, units: Any) -> None:
+        super().__init__()
+        self._units = units
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
+
+    def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:
+        units = self._units
+
+        def read() -> Iterator[pa.Table]:
+            for number in itertools.count():
+                refs = ray.get(units.get.remote(number))
+                if refs is None:
+                    return
+                yield pa.table({"unit": [number]})
+
+        unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
+        return [ReadTask(read, unknown)]
+
+
+class _Scanner:
+    """One actor of the pool."""
+
+    def __init__(self, config: ScanConfig, units: Any, identity: Identity, n_cores: int) -> None:
+        # Several may share a GPU.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        self._units = units
+        self._pipeline: Pipeline | None = None
+        self._problem: BatchageError | None = None
+        # An error of a constructor would be tried again and again.
+        try:
+            self._pipeline = Pipeline(config, n_cores=n_cores)
+            if self._pipeline.identity != identity:
+                raise EngineError(
+                    f"a machine of the cluster has {self._pipeline.identity}, another one "
+                    f"{identity}; install the same everywhere"
+                )
+        except BatchageError as error:
+            self._problem = error
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        number = int(batch["unit"][0])
+        found = np.empty(1, object)
+        try:
+            found[0] = self._scan(number)
+        except BatchageError as error:
+            found[0] = error
+        return {"unit": batch["unit"], "found": found}
+
+    def _scan(self, number: int) -> list[ImageRecord]:
+        if self._problem:
+            raise self._problem
+        assert self._pipeline
+        refs: list[ImageRef] = ray.get(self._units.get.remote(number))
+        deaths = ray.get(self._units.begin.remote(number))
+        if not deaths:
+            return list(self._pipeline.run(refs))
+        # One of them may be what it died of.
+        records = []
+        for index, ref in enumerate(refs):
+            if deaths.get(WHOLE, 0) + deaths.get(index, 0) >= DEATHS and index in deaths:
+                why = f"the process that scanned it died {DEATHS} times"
+                records.append(ImageRecord(ref, Status.FAILED, why))
+                continue
+            ray.get(self._units.is_at.remote(number, index))
+            records.extend(self._pipeline.run([ref]))
+        return records
+
+
+def _identify(config: ScanConfig) -> tuple[str, Identity] | BatchageError:
+    """Version and identity of a pipeline, without loading all of it: run on a machine of Ray's."""
+    try:
+        compute = choose_compute(config.device, config.precision)
+        detector = create_detector(config.detector, config.detection, compute)
+        bundle = load_bundle(config.model, KIND)
+    except BatchageError as error:
+        return error
+    return __version__, Identity(bundle.model_id, detector.detector_id, compute.precision)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """How a cluster is divided among actors.
+
+    Attributes:
+        n_actors: How many there are.
+        cpus: Processors of each.
+        gpus: GPUs of each.
+    """
+
+    n_actors: int
+    cpus: float
+    gpus: float
+
+    @property
+    def n_cores(self) -> int:
+        return max(1, int(self.cpus))
+
+    def request(self) -> dict[str, float]:
+        """As Ray takes it."""
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus}
+
+
+def share_out(config: ScanConfig, n_cpus: float, n_gpus: float) -> _Shares:
+    """Divide processors and GPUs among actors.
+
+    Args:
+        config: What was asked for; by default one actor a GPU, or one a processor without any.
+        n_cpus: Processors of the cluster.
+        n_gpus: GPUs of the cluster.
+
+    Raises:
+        UsageError: There are no GPUs, and they were asked for.
+    """
+    asked = config.ray
+    gpus = asked.gpus_per_actor
+    if gpus is None:
+        gpus = 1.0 if n_gpus and config.device != "cpu" else 0.0
+    if gpus > n_gpus:
+        raise UsageError(
+            f"--gpus-per-actor {gpus:g}: the cluster has {n_gpus:g} GPUs; give less, or 0"
+        )
+    most = int(n_gpus / gpus) if gpus else int(n_cpus)
+    n_actors = asked.num_actors or max(1, most)
+    share = n_cpus / n_actors
+    return _Shares(n_actors, float(int(share)) if share >= 1 else share, gpus)
+
+
+class RayEngine:
+    """See the module."""
+
+    def __init__(self, config: ScanConfig, profile: Profile) -> None:
+        """Connect to a cluster, or start one on this machine.
+
+        Args:
+            config: The settings; paths must be the same on all machines.
+            profile: Where waiting is counted.
+
+        Raises:
+            UsageError: There is no such cluster, or it has not what is asked for.
+            BatchageError: A bundle or device can't be used there.
+        """
+        self._profile = profile
+        self._is_ours = not ray.is_initialized()
+        if self._is_ours:
+            _connect(config.ray.address)
+        try:
+            self._prepare(config)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, config: ScanConfig) -> None:
+        resources = ray.cluster_resources()
+        self._shares = share_out(config, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+        device = config.device
+        if device == "auto":
+            device = "gpu" if self._shares.gpus else "cpu"
+        config = replace(_with_absolute_paths(config), device=device)
+        try:
+            answer = ray.get(ray.remote(_identify).options(**self._shares.request()).remote(config))
+        except RayError as error:
+            raise EngineError(
+                f"Ray's workers can't load batchage ({_first_line(error)}); install batchage "
+                f"{__version__} on every machine of the cluster"
+            ) from None
+        if isinstance(answer, BatchageError):
+            raise answer
+        version, self.identity = answer
+        if version != __version__:
+            raise EngineError(
+                f"the cluster has batchage {version}, and this is {__version__}; install the same"
+            )
+        self._config = replace(config, precision=self.identity.precision)
+
+    def run(self, refs: Iterable[ImageRef]) -> Generator[ImageRecord]:
+        """Finished records, in the order of `refs`; units are scanned in any order."""
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        units = ray.remote(_Units).options(num_cpus=0, scheduling_strategy=here).remote()
+        source = iter(refs)
+        n_out = n_back = 0
+        is_all = False
+        with closing(self._results(units)) as results:
+            while True:
+                while not is_all and n_out - n_back < UNITS_AHEAD * self._shares.n_actors:
+                    unit = list(itertools.islice(source, UNIT_PHOTOS))
+                    if unit:
+                        units.put.remote(n_out, unit)
+                        n_out += 1
+                    else:
+                        is_all = True
+                        units.end.remote(n_out)
+                if is_all and n_back == n_out:
+                    return
+                with self._profile.stage(WAIT):
+                    found = next(results)
+                n_back += 1
+                yield from found
+
+    def _results(self, units: Any) -> Generator[Sequence[ImageRecord]]:
+        """Records of unit after unit, in order."""
+        context = DataContext.get_current()
+        context.enable_progress_bars = False
+        context.execution_options.preserve_order = True
+        # Units are handed on one by one.
+        context.target_max_block_size = 1
+        scanned = ray.data.read_datasource(
+            _UnitSource(units), override_num_blocks=1, num_cpus=0
+        ).map_batches(
+            _Scanner,
+            batch_size=None,
+            compute=ActorPoolStrategy(size=self._shares.n_actors),
+            fn_constructor_args=(self._config, units, self.identity, self._shares.n_cores),
+            **self._shares.request(),
+        )
+        try:
+            for batch in scanned.iter_batches(batch_size=None, prefetch_batches=0):
+                found = batch["found"][0]
+                if isinstance(found, BatchageError):
+                    raise found
+                units.drop.remote(int(batch["unit"][0]))
+                yield list(found)
+        except RayError as error:
+            raise EngineError(
+                f"Ray ended the scan ({_first_line(error)}); see that the cluster is well and give "
+                "the same command again, it goes on where it stopped"
+            ) from None
+
+    def close(self) -> None:
+        """Let go of the cluster; one that was started here ends."""
+        if self._is_ours:
+            ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    """Connect to `address`, or where Ray's environment variable says, or start a cluster here."""
+    place = address or os.environ.get("RAY_ADDRESS") or LOCAL_CLUSTER
+    _require_answer(place)
+    # What Ray has to say of itself is in its logs.
+    warnings.filterwarnings("ignore", module=r"ray\.")
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    # Ray takes SIGTERM for itself.
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with silent_stderr():
+            ray.init(
+                address=place,
+                num_cpus=N_DECODERS if place == LOCAL_CLUSTER else None,
+                include_dashboard=False if place == LOCAL_CLUSTER else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise UsageError(
+            f"no Ray cluster can be used at {place} ({_first_line(error)}); check --ray-address"
+        ) from None
+    finally:
+        with contextlib.suppress(ValueError):
+            # Not in the main thread.
+            signal.signal(signal.SIGTERM, handler)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _require_answer(place: str) -> None:
+    """Ray itself would try for minutes."""
+    host, _, port = place.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"no Ray cluster answers at {place} ({error}); check --ray-address"
+        ) from None
+
+
+def _with_absolute_paths(config: ScanConfig) -> ScanConfig:
+    """The settings as they mean the same in another folder."""
+    model = Path(config.model)
+    return replace(
+        config,
+        output=None,
+        thumbnails=config.thumbnails and config.thumbnails.absolute(),
+        crops=config.crops and config.crops.absolute(),
+        model=str(model.absolute()) if model.is_dir() else config.model,
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
