@@ -7,10 +7,8 @@ raise leaves here as a `DecodeError` with one sentence.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
-import stat
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -27,12 +25,11 @@ from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, features
 from batchage.config import MAX_PIXELS
 from batchage.errors import DecodeError, TooLargeError
 from batchage.raw import is_raw, read_raw
+from batchage.reading import content_hasher, read_local, read_remote
 from batchage.types import DecodedImage, ImageArray
 
 NOT_A_PICTURE = "not a picture in a known format (JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF)"
 _PREFIX_BYTES = 16
-_SMALL_FILE = 64 << 20
-_BYTES_PER_PIXEL = 8  # 16 bits of red, green, blue and opacity
 _JPEG_END = b"\xff\xd9"
 # AVIF before HEIF: both claim the container brand mif1, and only AVIF's opener looks at the codec.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "AVIF", "HEIF")
@@ -67,9 +64,6 @@ if not features.check("avif") and hasattr(pillow_heif, "register_avif_opener"):
     pillow_heif.register_avif_opener()
 
 
-_content_hasher = partial(hashlib.blake2b, digest_size=16)
-
-
 @dataclass(slots=True, eq=False)
 class _Opened:
     """A picture whose header was read, and its EXIF tags by number."""
@@ -79,11 +73,12 @@ class _Opened:
 
 
 def decode(
-    path: Path,
+    path: Path | str,
     *,
     max_pixels: int = MAX_PIXELS,
     reserve: Callable[[int], None] = lambda n_bytes: None,
     enough: int | None = None,
+    data: bytes | None = None,
 ) -> DecodedImage:
     """Decodes one file; may be called from several threads at once.
 
@@ -91,11 +86,12 @@ def decode(
     white. A damaged picture of which a part can be seen is returned with a `warning`.
 
     Args:
-        path: The file.
+        path: The file; a `str` is a URL.
         max_pixels: Largest width × height, in pixels, that is decoded.
         reserve: Called with the bytes of the result once they are known, before they are decoded.
         enough: A JPEG may be decoded at a half, a quarter or an eighth of its size as long as its
             longest side, in pixels, stays this large; None wants all of it.
+        data: The file's bytes, if they have been read already.
 
     Returns:
         The whole picture, RGB uint8 `(h, w, 3)`, upright after EXIF.
@@ -106,7 +102,8 @@ def decode(
     """
     _silence_pillow()
     try:
-        data = _read(path, max_pixels)
+        data = _read(path, max_pixels) if data is None else data
+        _check_prefix(path, data)
         if is_raw(path):
             return _decode_raw(data, max_pixels, reserve, enough)
         return _decode_bytes(data, max_pixels, reserve, enough)
@@ -132,27 +129,18 @@ def _silence_pillow() -> None:
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def _read(path: Path, max_pixels: int) -> bytes:
-    """All bytes of a file that starts like a picture."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise DecodeError("not a regular file")
-        if status.st_size > max(_SMALL_FILE, max_pixels * _BYTES_PER_PIXEL):
-            raise TooLargeError(
-                f"{status.st_size} bytes are more than {max_pixels} pixels need (--max-pixels)"
-            )
-        with path.open("rb") as file:
-            prefix = file.read(_PREFIX_BYTES)
-            if not prefix:
-                raise DecodeError("the file is empty")
-            if not is_raw(path) and not _formats_of(prefix):
-                raise DecodeError(NOT_A_PICTURE)
-            file.seek(0)
-            return file.read()
-    except OSError as error:
-        reason = (error.strerror or _one_line(error)).lower()
-        raise DecodeError(f"the file can't be read: {reason}") from error
+def _read(path: Path | str, max_pixels: int) -> bytes:
+    if isinstance(path, str):
+        return read_remote(path, max_pixels)
+    return read_local(path, max_pixels, partial(_check_prefix, path))
+
+
+def _check_prefix(path: Path | str, start: bytes) -> None:
+    """Refuse a file that doesn't start like a picture."""
+    if not start:
+        raise DecodeError("the file is empty")
+    if not is_raw(path) and not _formats_of(start[:_PREFIX_BYTES]):
+        raise DecodeError(NOT_A_PICTURE)
 
 
 def _decode_bytes(
@@ -183,7 +171,7 @@ def _decode_bytes(
         pixels=pixels,
         width=width,
         height=height,
-        content_hash=_content_hasher(data).hexdigest(),
+        content_hash=content_hasher(data).hexdigest(),
         captured_at=_captured_at(opened.tags),
         warning=warning,
     )
@@ -193,7 +181,7 @@ def _decode_raw(
     data: bytes, max_pixels: int, reserve: Callable[[int], None], enough: int | None
 ) -> DecodedImage:
     found = read_raw(data, partial(_check_size, max_pixels=max_pixels), reserve)
-    content, taken = _content_hasher(data).hexdigest(), _captured_at(_tags(partial(_exif_of, data)))
+    content, taken = content_hasher(data).hexdigest(), _captured_at(_tags(partial(_exif_of, data)))
     if isinstance(found, bytes):
         image = _decode_bytes(found, max_pixels, reserve, enough)
         # LibRaw gives a preview without EXIF one that says 1970.
@@ -215,15 +203,6 @@ def _reduce(image: Image.Image, divisor: int) -> None:
     if divisor > 1:
         sides = (image.width // divisor, image.height // divisor)
         image.draft(None, (max(1, sides[0]), max(1, sides[1])))
-
-
-def content_hash(path: Path) -> str | None:
-    """The `content_hash` of a decoded file, without decoding it; None where it can't be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, _content_hasher).hexdigest()
-    except OSError:
-        return None
 
 
 def _formats_of(prefix: bytes) -> list[str]:

@@ -3,7 +3,8 @@
 A process that dies of a file, or is stopped by its alarm, is replaced. Requests and replies are a
 length and JSON, pixels follow as they are:
 
-    parent: {"path", "max_pixels", "timeout", "how": further arguments}
+    parent: {"path", "max_pixels", "timeout", "how": further arguments, "size": of the bytes of a
+            remote file, which follow, or None}
     worker: {"bytes"}  once the header is read;  parent: {} when there is room;  then
             {"cpu", "shape", "width", …} and the pixels, or {"cpu", "error", "kind"}
 """
@@ -56,15 +57,16 @@ def _receive(stream: BinaryIO) -> dict[str, Any]:
     Raises:
         EOFError: The other side is gone.
     """
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        raise EOFError
-    (length,) = _LENGTH.unpack(head)
-    data = stream.read(length)
-    if len(data) < length:
-        raise EOFError
-    message: dict[str, Any] = json.loads(data)
+    (length,) = _LENGTH.unpack(_read_exactly(stream, _LENGTH.size))
+    message: dict[str, Any] = json.loads(_read_exactly(stream, length))
     return message
+
+
+def _read_exactly(stream: BinaryIO, n_bytes: int) -> bytes:
+    data = stream.read(n_bytes)
+    if len(data) < n_bytes:
+        raise EOFError
+    return data
 
 
 def serve(decoder: str) -> None:
@@ -80,7 +82,8 @@ def serve(decoder: str) -> None:
         # If memory runs out, the system shall take this process and not the parent.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     with contextlib.suppress(OSError, AttributeError):
-        fcntl.fcntl(replies.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        for stream in (requests, replies):
+            fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     module, _, name = decoder.partition(":")
     decode = getattr(importlib.import_module(module), name)
     with contextlib.suppress(EOFError, BrokenPipeError):
@@ -106,10 +109,14 @@ def _answer(
         _receive(requests)
         set_alarm(rest)
 
+    path, how, size = request["path"], request["how"], request["size"]
+    if size is None:
+        path = Path(path)
+    else:
+        how["data"] = _read_exactly(requests, size)
     started = time.process_time()
     set_alarm(request["timeout"])
     try:
-        path, how = Path(request["path"]), request["how"]
         image = decode(path, max_pixels=request["max_pixels"], reserve=reserve, **how)
     except DecodeError as error:
         set_alarm(0)
@@ -172,10 +179,11 @@ class _Worker:
 
     def decode(
         self,
-        path: Path,
+        path: Path | str,
         max_pixels: int,
         timeout: float,
         reserve: Callable[[int], None],
+        data: bytes | None,
         how: dict[str, Any],
     ) -> DecodedImage:
         """The decoder's answer.
@@ -190,9 +198,13 @@ class _Worker:
             "max_pixels": max_pixels,
             "timeout": timeout,
             "how": how,
+            "size": None if data is None else len(data),
         }
         try:
             _send(self._requests, request)
+            if data is not None:
+                self._requests.write(data)
+                self._requests.flush()
             reply = _receive(self._replies)
             while "bytes" in reply:
                 reserve(reply["bytes"])
@@ -276,10 +288,11 @@ class DecodePool:
 
     def decode(
         self,
-        path: Path,
+        path: Path | str,
         max_pixels: int,
         timeout: float,
         reserve: Callable[[int], None] = lambda n_bytes: None,
+        data: bytes | None = None,
         **how: Any,
     ) -> DecodedImage:
         """Decode one file; may be called from as many threads as there are workers.
@@ -289,6 +302,7 @@ class DecodePool:
             max_pixels: As in `batchage.decode.decode`.
             timeout: Seconds that the decoder may take, waiting in `reserve` apart.
             reserve: Called with the bytes of the pixels before they are decoded; may wait.
+            data: The bytes of a remote file.
             **how: Further arguments of the decoder, JSON-ready.
 
         Raises:
@@ -298,7 +312,7 @@ class DecodePool:
         worker = self._idle.get()
         try:
             worker = self._living(worker)
-            return worker.decode(path, max_pixels, timeout, reserve, how)
+            return worker.decode(path, max_pixels, timeout, reserve, data, how)
         except EOFError:
             ended = worker.end()
             if ended == "SIGALRM":

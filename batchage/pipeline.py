@@ -10,13 +10,14 @@ from collections import Counter, deque
 from collections.abc import Collection, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import count
 
 from batchage.align import align, estimate_similarity
 from batchage.budget import ByteBudget
 from batchage.bundle import load_bundle
 from batchage.config import DECODED_BYTES, ScanConfig
 from batchage.detect import create_detector
+from batchage.engines import Identity
 from batchage.errors import (
     BatchageError,
     DecodeError,
@@ -24,6 +25,7 @@ from batchage.errors import (
     DecodeTimeoutError,
     TooLargeError,
 )
+from batchage.fetch import Fetched, Fetcher, FilesAhead
 from batchage.hardware import choose_compute
 from batchage.isolation import DecodePool
 from batchage.predict.network import KIND
@@ -75,6 +77,7 @@ class _Photo:
     """One file on its way through the stages; it is finished when every crop has a prediction."""
 
     record: ImageRecord
+    fetched: Fetched | None = None
     image: DecodedImage | None = None
     reserved: int = 0
     found: Detections = field(default_factory=Detections.empty)
@@ -113,6 +116,7 @@ class Pipeline:
         self._n_decoders = n_cores or N_DECODERS
         self._n_ahead = max(8, 2 * self._n_decoders)
         self._profile = profile or Profile()
+        self._fetcher = Fetcher(config.max_pixels)
         # First, since they start while the networks are loaded.
         self._pool = DecodePool(self._n_decoders)
         n_recroppers = max(1, self._n_decoders // 4)
@@ -132,6 +136,11 @@ class Pipeline:
         self._crops = CropWriter(config.crops) if config.crops else None
         self.detector = create_detector(config.detector, config.detection, self.compute)
         self.predictor = Predictor(bundle, self.compute, config.batch_size, config.tta)
+
+    @property
+    def identity(self) -> Identity:
+        """What the numbers depend on."""
+        return Identity(self.predictor.model_id, self.detector.detector_id, self.compute.precision)
 
     def run(self, refs: Iterable[ImageRef]) -> Generator[ImageRecord]:
         """Finished records, in the order of `refs`; batches are filled across photos."""
@@ -162,15 +171,16 @@ class Pipeline:
 
     def _decoded(self, refs: Iterable[ImageRef]) -> Generator[list[_Photo]]:
         """Groups of photos in order, decoded ahead, bounded in number and in bytes."""
-        source = enumerate(refs)
+        source, turns = FilesAhead(refs, self._fetcher), count()
         budget = self._budget = ByteBudget(DECODED_BYTES)
         with ThreadPoolExecutor(self._n_decoders, "decode") as threads:
             ahead: deque[Future[_Photo]] = deque()
             is_done = False
             try:
                 while True:
-                    for turn, ref in islice(source, self._n_ahead - len(ahead)):
-                        ahead.append(threads.submit(self._decode, ref, turn))
+                    for ref, fetched in source.take(self._n_ahead - len(ahead), not ahead):
+                        photo = _Photo(ImageRecord(ref, Status.NO_FACE), fetched)
+                        ahead.append(threads.submit(self._decode, photo, next(turns)))
                     if not ahead:
                         is_done = True
                         return
@@ -186,13 +196,13 @@ class Pipeline:
                 # First, so that no thread waits for what comes no more.
                 budget.close()
                 if not is_done:
+                    self._fetcher.close()
                     self._pool.close()
                 for future in ahead:
                     future.cancel()
 
-    def _decode(self, ref: ImageRef, turn: int) -> _Photo:
-        photo = _Photo(ImageRecord(ref, Status.NO_FACE))
-        record = photo.record
+    def _decode(self, photo: _Photo, turn: int) -> _Photo:
+        record, ref = photo.record, photo.record.ref
         if ref.error is not None:
             self._budget.pass_turn(turn)
             record.status, record.error = Status.UNREADABLE, ref.error
@@ -204,11 +214,15 @@ class Pipeline:
 
         started = time.perf_counter()
         try:
+            data = photo.fetched.data() if photo.fetched else None
+            # What others wait for too is not the photo's own time.
+            started = time.perf_counter()
             image = photo.image = self._pool.decode(
                 ref.path,
                 self.config.max_pixels,
                 self.config.timeout,
                 reserve,
+                data,
                 enough=REDUCED_SIDE * self.config.detection.detect_size,
             )
             record.width, record.height = image.width, image.height
@@ -223,10 +237,13 @@ class Pipeline:
         return photo
 
     def _drop_pixels(self, photo: _Photo, kept: DecodedImage | None = None) -> None:
-        """Keep no more of the picture than `kept`, and make room for others."""
+        """Keep no more of the file than `kept`, and make room for others."""
         photo.image = kept
         self._budget.release(photo.reserved)
         photo.reserved = 0
+        if photo.fetched:
+            photo.fetched.release()
+            photo.fetched = None
 
     def _find_faces(self, group: list[_Photo]) -> None:
         """Detect and align; a photo that fails takes no other with it."""
@@ -265,8 +282,11 @@ class Pipeline:
             photo.small = [i for i, scale in enumerate(scales) if scale > LARGEST_SCALE]
         if photo.small:
             points = photo.found.landmarks[photo.small]
-            path = photo.record.ref.path
-            photo.better_crops = self._recropper.submit(path, image.content_hash, points, size)
+            path, content_hash = photo.record.ref.path, image.content_hash
+            photo.better_crops = self._recropper.submit(
+                path, content_hash, points, size, photo.fetched
+            )
+            photo.fetched = None
         # Photos wait here until their batch is full: keep no more pixels than are needed.
         thumbnails = self._thumbnails if len(faces) else None
         self._drop_pixels(photo, thumbnails.reduced(image) if thumbnails else None)
@@ -359,6 +379,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Stop the decoders and count their time."""
+        self._fetcher.close()
         pools = (self._pool, self._recropper)
         self._profile.add(DECODE, 0.0, sum(pool.take_cpu_seconds() for pool in pools))
         for pool in pools:

@@ -106,7 +106,7 @@ def make_walk(
     plain = [path for path in inputs if path != "-"]
     if not plain and not lists:
         raise UsageError("give a folder or photos to scan, or --files-from a list of them")
-    listed: list[Path] = []
+    listed: list[str] = []
     for name in lists:
         if name == Path("-"):
             listed.extend(read_list(sys.stdin.buffer))

@@ -18,6 +18,7 @@ from batchage.budget import ByteBudget
 from batchage.config import DECODED_BYTES
 from batchage.decode import decode
 from batchage.errors import DecodeError
+from batchage.fetch import Fetched
 from batchage.isolation import DecodePool
 from batchage.types import DecodedImage, FaceCrop, FloatArray
 
@@ -25,12 +26,13 @@ CROPPER = "batchage.recrop:decode_crops"
 
 
 def decode_crops(
-    path: Path,
+    path: Path | str,
     *,
     max_pixels: int,
     reserve: Callable[[int], None],
     matrices: Sequence[Sequence[Sequence[float]]],
     size: int,
+    data: bytes | None = None,
 ) -> DecodedImage:
     """`decode` at full size, of which crops are kept: the body of a worker process.
 
@@ -40,11 +42,12 @@ def decode_crops(
         reserve: As of `decode`.
         matrices: `(n, 2, 3)`, the faces' similarities, full-size pixels → crop pixels.
         size: Side of the crops in pixels.
+        data: As of `decode`.
 
     Returns:
         The picture with crops instead of its pixels, one below the other: `(n * size, size, 3)`.
     """
-    image = decode(path, max_pixels=max_pixels, reserve=reserve)
+    image = decode(path, max_pixels=max_pixels, reserve=reserve, data=data)
     similarities = [Similarity(np.array(matrix, np.float64)) for matrix in matrices]
     strip = np.concatenate([warp(image.pixels, each, size) for each in similarities])
     return replace(image, pixels=strip)
@@ -71,7 +74,12 @@ class Recropper:
         self._threads = ThreadPoolExecutor(n_workers, "recrop")
 
     def submit(
-        self, path: Path, content_hash: str, landmarks: FloatArray, size: int
+        self,
+        path: Path | str,
+        content_hash: str,
+        landmarks: FloatArray,
+        size: int,
+        fetched: Fetched | None = None,
     ) -> Future[list[FaceCrop]]:
         """The crops of the faces of a picture that was decoded before, once they are there.
 
@@ -80,22 +88,26 @@ class Recropper:
             content_hash: What it must still be.
             landmarks: float32 `(n, 5, 2)` in full-size pixels.
             size: Side of the crops in pixels.
+            fetched: The bytes of a remote file, which are released after that.
 
         Returns:
             Its result may raise a `DecodeError`.
         """
         self._pool = self._pool or DecodePool(self._n_workers, CROPPER)
         pool, turn = self._pool, next(self._turns)
-        return self._threads.submit(self._crop, pool, turn, path, content_hash, landmarks, size)
+        return self._threads.submit(
+            self._crop, pool, turn, path, content_hash, landmarks, size, fetched
+        )
 
     def _crop(
         self,
         pool: DecodePool,
         turn: int,
-        path: Path,
+        path: Path | str,
         content_hash: str,
         landmarks: FloatArray,
         size: int,
+        fetched: Fetched | None,
     ) -> list[FaceCrop]:
         reserved = []
 
@@ -106,9 +118,17 @@ class Recropper:
         try:
             matrices = [estimate_similarity(points, size).matrix.tolist() for points in landmarks]
             image = pool.decode(
-                path, self._max_pixels, self._timeout, reserve, matrices=matrices, size=size
+                path,
+                self._max_pixels,
+                self._timeout,
+                reserve,
+                data=fetched.data() if fetched else None,
+                matrices=matrices,
+                size=size,
             )
         finally:
+            if fetched:
+                fetched.release()
             self._budget.pass_turn(turn)
             self._budget.release(sum(reserved))
         if image.content_hash != content_hash:

@@ -23,9 +23,12 @@ from batchage.budget import ByteBudget
 from batchage.config import DECODED_BYTES, ScanConfig
 from batchage.contact_sheet import make_contact_sheets, prepare_sheets
 from batchage.errors import BatchageError, DecodeError, UsageError
+from batchage.fetch import Fetched, Fetcher, FilesAhead
 from batchage.isolation import DecodePool
 from batchage.lettering import printable
 from batchage.pipeline import DECODED_AHEAD, N_DECODERS, REDUCED_SIDE
+from batchage.remote_walk import examine
+from batchage.storage import is_url
 from batchage.thumbnails import THUMBNAIL_SIDE, ThumbnailWriter
 from batchage.types import DecodedImage, FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
 from batchage.write import output_paths, read_columns
@@ -176,11 +179,11 @@ def _as_floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
     return np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
 
 
-def photo_path(root: str, relative: str) -> Path:
+def photo_path(root: str, relative: str) -> Path | str:
     r"""Where to open a photo of a table, whose names may be made up.
 
     Args:
-        root: The folder that holds it.
+        root: The folder that holds it, or its URL.
         relative: Its path inside that, POSIX form; a byte that is not UTF-8 as `\xNN`.
 
     Raises:
@@ -189,7 +192,8 @@ def photo_path(root: str, relative: str) -> Path:
     inside = PurePosixPath(relative)
     if inside.is_absolute() or ".." in inside.parts or not inside.parts:
         raise DecodeError("its path in the table leads out of the scanned folder")
-    return Path(root) / as_file_name(relative)
+    name = as_file_name(relative)
+    return f"{root.rstrip('/')}/{name}" if is_url(root) else Path(root) / name
 
 
 def as_file_name(shown: str) -> str:
@@ -217,7 +221,7 @@ def draw_thumbnails(
     Args:
         table: A faces table that a scan wrote.
         output: Folder for the thumbnails; made where it is missing.
-        photos: The folder where the photos are now; None looks where they were scanned.
+        photos: The folder where the photos are now, or its URL; None looks where they were scanned.
         side: Longest side of a thumbnail in pixels, 64 to 16,384.
         quiet: Show no progress on standard error.
 
@@ -229,7 +233,7 @@ def draw_thumbnails(
 
     if side not in SIDES:
         raise UsageError(f"side {side}: give {SIDES[0]} to {SIDES[-1]} pixels")
-    if photos is not None and not Path(photos).is_dir():
+    if photos is not None and not _is_folder(photos):
         raise UsageError(f"{photos}: no such folder of photos")
     rows = read_photos(Path(table))
     writer = ThumbnailWriter(Path(output), side)
@@ -252,6 +256,15 @@ def draw_thumbnails(
     return redrawn
 
 
+def _is_folder(place: str | os.PathLike[str]) -> bool:
+    if not is_url(place):
+        return Path(place).is_dir()
+    try:
+        return examine(str(place)).is_folder
+    except OSError:
+        return False
+
+
 def _scan_settings(about: Path) -> dict[str, Any]:
     """What decoding goes by: the scan's settings, or their defaults where they are unknown."""
     defaults = ScanConfig()
@@ -264,6 +277,15 @@ def _scan_settings(about: Path) -> dict[str, Any]:
             if type(recorded.get(name)) is int and recorded[name] > 0:
                 settings[name] = recorded[name]
     return {**settings, "timeout": defaults.timeout}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Photo:
+    """A photo to draw, and its bytes if it is remote."""
+
+    rows: PhotoRows
+    ref: ImageRef
+    fetched: Fetched | None
 
 
 class _Artist:
@@ -282,13 +304,16 @@ class _Artist:
 
     def draw_all(self, rows: Sequence[PhotoRows]) -> Generator[str | NotDrawn]:
         """Names of thumbnails, or why there is none, in the order of `rows`."""
-        source = enumerate(rows)
+        fetcher = Fetcher(self._settings["max_pixels"])
+        source, turns = FilesAhead(map(self._ref, rows), fetcher), itertools.count()
         budget, pool = ByteBudget(DECODED_BYTES), DecodePool(N_DECODERS)
         ahead: deque[Future[str | NotDrawn]] = deque()
         with ThreadPoolExecutor(N_DECODERS, "draw") as threads:
             try:
                 while True:
-                    for turn, photo in itertools.islice(source, DECODED_AHEAD - len(ahead)):
+                    for ref, fetched in source.take(DECODED_AHEAD - len(ahead), not ahead):
+                        turn = next(turns)
+                        photo = _Photo(rows[turn], ref, fetched)
                         ahead.append(threads.submit(self._draw, photo, turn, budget, pool))
                     if not ahead:
                         return
@@ -297,11 +322,21 @@ class _Artist:
                 for future in ahead:
                     future.cancel()
                 budget.close()
+                fetcher.close()
                 pool.close()
 
+    def _ref(self, photo: PhotoRows) -> ImageRef:
+        root = os.fspath(self._photos or as_file_name(photo.root))
+        try:
+            path = photo_path(root, photo.relative)
+        except DecodeError as error:
+            return ImageRef(Path(), photo.root, photo.relative, error=str(error))
+        return ImageRef(path, photo.root, photo.relative)
+
     def _draw(
-        self, photo: PhotoRows, turn: int, budget: ByteBudget, pool: DecodePool
+        self, photo: _Photo, turn: int, budget: ByteBudget, pool: DecodePool
     ) -> str | NotDrawn:
+        rows, ref, fetched = photo.rows, photo.ref, photo.fetched
         reserved: list[int] = []
 
         def reserve(n_bytes: int) -> None:
@@ -309,29 +344,31 @@ class _Artist:
             reserved.append(n_bytes)
 
         try:
-            root = os.fspath(self._photos or as_file_name(photo.root))
-            path = photo_path(root, photo.relative)
-            faces = photo.faces()
+            if ref.error is not None:
+                raise DecodeError(ref.error)
+            faces = rows.faces()
             limits = (self._settings["max_pixels"], self._settings["timeout"])
-            image = pool.decode(path, *limits, reserve, enough=self._enough)
-            if _has_changed(photo, image):
+            data = fetched.data() if fetched else None
+            image = pool.decode(ref.path, *limits, reserve, data, enough=self._enough)
+            if _has_changed(rows, image):
                 raise DecodeError("the file has changed since the scan; scan it again")
-            ref = ImageRef(path, photo.root, photo.relative)
             record = ImageRecord(ref, Status.OK, faces=faces)
             return self._writer.write(self._writer.reduced(image), record)
         except DecodeError as error:
-            return NotDrawn(photo.relative, str(error))
+            return NotDrawn(ref.relative, str(error))
         except BatchageError:
             raise
         except ValueError:
-            return NotDrawn(photo.relative, "its faces in the table have no usable boxes or ages")
+            return NotDrawn(ref.relative, "its faces in the table have no usable boxes or ages")
         except Exception as error:
-            log.debug("%s: drawing", photo.relative, exc_info=error)
+            log.debug("%s: drawing", ref.relative, exc_info=error)
             reason = f"drawing failed on this picture ({type(error).__name__})"
-            return NotDrawn(photo.relative, reason)
+            return NotDrawn(ref.relative, reason)
         finally:
             budget.pass_turn(turn)
             budget.release(sum(reserved))
+            if fetched:
+                fetched.release()
 
 
 def _has_changed(photo: PhotoRows, image: DecodedImage) -> bool:

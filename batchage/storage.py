@@ -47,9 +47,9 @@ N_REQUESTS = 32
 """Requests to other machines that are under way at once, at most."""
 _WITHOUT_CACHE: dict[str, Any] = {"use_listings_cache": False}
 # Of botocore only 10 go out at once by default.
-_S3_OPTIONS: dict[str, Any] = {**_WITHOUT_CACHE, "config_kwargs": {"max_pool_connections": N_REQUESTS}}
+_BOTOCORE = {"max_pool_connections": N_REQUESTS}
 _OPTIONS_OF_EXTRA = {
-    "s3": _S3_OPTIONS,
+    "s3": {**_WITHOUT_CACHE, "config_kwargs": _BOTOCORE},
     "gs": _WITHOUT_CACHE,
     "az": _WITHOUT_CACHE,
     "http": _WITHOUT_CACHE,
@@ -73,6 +73,7 @@ _FINAL = (
     AttributeError,
 )
 _SERVER_ERROR = 500
+_NOT_FOUND = 404
 _PASSING = (408, 429)
 """HTTP's Request Timeout and Too Many Requests."""
 
@@ -178,6 +179,7 @@ def without_password(url: str) -> str:
 
 def reason_of(error: Exception) -> str:
     """Why a request failed, in a few words."""
+    error = _cause_of(error)
     if isinstance(error, FileNotFoundError):
         return "no such file or directory"
     if isinstance(error, PermissionError):
@@ -185,6 +187,15 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower() if error.errno != errno.EIO else error.strerror
     return _text(error)
+
+
+def _cause_of(error: Exception) -> Exception:
+    """What went wrong: of HTTP, fsspec says of each failure that there is no such file."""
+    cause = error.__cause__
+    is_http = type(cause).__module__.partition(".")[0] == "aiohttp"
+    if isinstance(error, FileNotFoundError) and isinstance(cause, Exception) and is_http:
+        return error if getattr(cause, "status", None) == _NOT_FOUND else cause
+    return error
 
 
 def _text(error: Exception) -> str:
@@ -222,8 +233,11 @@ def patiently(call: Callable[..., T], *arguments: Any, **more: Any) -> T:
         raise OSError(errno.EIO, _text(error)) from error
 
 
-def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, _FINAL) or not isinstance(error, Exception):
+def _may_pass(failure: BaseException) -> bool:
+    if not isinstance(failure, Exception):
+        return False
+    error = _cause_of(failure)
+    if isinstance(error, _FINAL):
         return False
     if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
         return False

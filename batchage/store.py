@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchage.config import ScanConfig
-from batchage.decode import content_hash
 from batchage.errors import OutputError, UsageError
 from batchage.parts import Parts, read_rows
+from batchage.reading import content_hash
 from batchage.sink import MISSING, PATH_BYTES, SIGNATURE, Sink, StreamSink, row_keys
 from batchage.types import ERROR_STATUSES, ImageRecord, ImageRef
 from batchage.write import Rows, TablesWriter, output_paths
@@ -243,7 +243,7 @@ class FileSink(Sink):
                 if known.signature != signature:
                     self._touched[path + known.signature] = key
         self.taken_over += is_done
-        if ref.error is not None and self._base is not None and ref.path.is_dir():
+        if self._base is not None and ref.is_folder:
             self._keep_below(ref)
         return is_done
 

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 ImageArray = NDArray[np.uint8]
 
+UNREAD_FOLDER = "the folder can't be read"
+"""How the `error` of a folder ends."""
 LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
 
@@ -57,8 +59,9 @@ class ImageRef:
     r"""A file that a scan looks at.
 
     Attributes:
-        path: Where to open it.
-        root: The argument it was found under, as an absolute POSIX path.
+        path: Where to open it; a `str` is the URL of a remote file.
+        root: The argument it was found under, as an absolute POSIX path, or the URL of a folder
+            without a slash at its end and without a password.
         relative: Path relative to `root`, POSIX form, valid Unicode (bytes of a name that are not
             UTF-8 are written as `\xNN`, a backslash before such letters as `\x5c`).
         size: Bytes, or None where the file could not be examined.
@@ -67,12 +70,17 @@ class ImageRef:
             line of a list).
     """
 
-    path: Path
+    path: Path | str
     root: str
     relative: str
     size: int | None = None
     mtime: float | None = None
     error: str | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it stands for a folder that can't be read, whose files may still be there."""
+        return self.error is not None and self.error.endswith(UNREAD_FOLDER)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

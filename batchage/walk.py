@@ -1,4 +1,4 @@
-"""Folders → `ImageRef`, sorted and one at a time.
+"""Folders → `ImageRef`, sorted and one at a time; those elsewhere are walked by `remote_walk`.
 
 The order is that of the inputs, and in a folder that of the names' bytes, depth first. Memory holds
 the names of the folders from an input down to the current one, never a whole tree.
@@ -12,6 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +20,8 @@ from typing import BinaryIO
 
 from batchage.errors import UsageError
 from batchage.raw import RAW_SUFFIXES, is_raw, missing_reader
-from batchage.types import ImageRef
+from batchage.storage import LOCAL_SCHEMES, is_url, reason_of, scheme_of, without_password
+from batchage.types import UNREAD_FOLDER, ImageRef
 
 IMAGE_SUFFIXES = frozenset(
     [
@@ -95,18 +97,19 @@ DEFAULT_FILTER = ScanFilter()
 def iter_images(
     inputs: Iterable[str | os.PathLike[str]], filter: ScanFilter = DEFAULT_FILTER
 ) -> Iterator[ImageRef]:
-    """Finds the images among files and folders.
+    """Finds the images among files and folders, of this machine and elsewhere.
 
     A file given directly is always looked at, whatever its name; `filter` is for what folders hold.
     In a folder an image is known by its suffix or, failing that, by its first bytes. Camera raw
     files, entries that are no regular files and folders that can't be read come with an `error`.
+    In a remote folder it is known by its suffix only, which needs no request for each file.
 
     An input given twice, or that lies in a folder given too, is looked at once. This compares
     absolute paths and remembers the inputs only: a file that is reached by two names through
     links is two files.
 
     Args:
-        inputs: Files and folders, in the order to be scanned.
+        inputs: Files and folders, or URLs of them, in the order to be scanned.
         filter: What to look at inside folders.
 
     Returns:
@@ -115,16 +118,20 @@ def iter_images(
     Raises:
         UsageError: An input doesn't exist or can't be examined; raised by the call itself.
     """
-    paths = [inputs] if isinstance(inputs, str) else [os.fspath(path) for path in inputs]
+    paths = [_as_text(path) for path in ([inputs] if isinstance(inputs, str) else inputs)]
     for path in paths:
         problem = _problem(path)
         if problem:
-            shown = display_name(path)
+            shown = display_name(without_password(path))
             raise UsageError(
-                f"'{shown}' can't be scanned ({problem}): check the path and that its disk is"
-                " connected"
+                f"'{shown}' can't be scanned ({problem}): check "
+                + (
+                    "the address and the credentials"
+                    if is_url(path)
+                    else "the path and that its disk is connected"
+                )
             )
-    return _Walk(filter, {os.path.abspath(path) for path in paths}).inputs(paths)
+    return _Walk(filter, {_absolute(path) for path in paths}).inputs(paths)
 
 
 def iter_listed(
@@ -136,17 +143,32 @@ def iter_listed(
     instead of raising, and an entry listed twice is looked at twice.
 
     Args:
-        paths: Files and folders.
+        paths: Files and folders, or URLs of them.
         filter: What to look at inside folders.
 
     Yields:
         The images.
     """
-    return _Walk(filter, set()).inputs(os.fspath(path) for path in paths)
+    return _Walk(filter, set()).inputs(_as_text(path) for path in paths)
 
 
-def read_list(stream: BinaryIO) -> Iterator[Path]:
-    """Reads a list of paths, one a line, or separated by NUL where the list has any.
+def _as_text(place: str | os.PathLike[str]) -> str:
+    """A path, or the URL of what is elsewhere."""
+    text = os.fspath(place) if isinstance(place, os.PathLike) else str(place)
+    return text.partition("://")[2] if scheme_of(text) in LOCAL_SCHEMES else text
+
+
+def _absolute(path: str) -> str:
+    """What tells whether two inputs are the same."""
+    if is_url(path):
+        from batchage.remote_walk import without_slash
+
+        return without_slash(path)
+    return os.path.abspath(path)
+
+
+def read_list(stream: BinaryIO) -> Iterator[str]:
+    """Reads a list of paths or URLs, one a line, or separated by NUL where the list has any.
 
     Blank lines, a byte order mark and the carriage returns of Windows are dropped.
 
@@ -167,11 +189,11 @@ def read_list(stream: BinaryIO) -> Iterator[Path]:
     yield from _listed_paths([rest], separator)
 
 
-def _listed_paths(lines: list[bytes], separator: bytes) -> Iterator[Path]:
+def _listed_paths(lines: list[bytes], separator: bytes) -> Iterator[str]:
     for line in lines:
         entry = line.removesuffix(b"\r") if separator == b"\n" else line
         if entry.strip():
-            yield Path(os.fsdecode(entry))
+            yield os.fsdecode(entry)
 
 
 @dataclass(slots=True)
@@ -193,19 +215,26 @@ class _Walk:
     _done: set[str] = field(default_factory=set)
 
     def inputs(self, paths: Iterable[str]) -> Iterator[ImageRef]:
-        for path in paths:
-            absolute = os.path.abspath(path)
-            if self._is_repeated(absolute):
-                continue
-            try:
-                status = os.stat(path)
-            except (OSError, ValueError) as error:
-                yield _input_ref(absolute, error=_reason(error))
-                continue
-            if stat.S_ISDIR(status.st_mode):
-                yield from self._folder(absolute, status)
-            else:
-                yield _input_ref(absolute, status, _known_error(absolute, status))
+        # Here, as it stands on this module.
+        from batchage.remote_walk import RemoteWalk
+
+        with closing(RemoteWalk(self.filter, self._is_repeated)) as remote:
+            for path, asked in remote.examined(paths):
+                yield from remote.images(path, asked) if asked else self._input(path)
+
+    def _input(self, path: str) -> Iterator[ImageRef]:
+        absolute = os.path.abspath(path)
+        if self._is_repeated(absolute):
+            return
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError) as error:
+            yield _input_ref(absolute, error=_reason(error))
+            return
+        if stat.S_ISDIR(status.st_mode):
+            yield from self._folder(absolute, status)
+        else:
+            yield _input_ref(absolute, status, _known_error(absolute, status))
 
     def _is_repeated(self, absolute: str) -> bool:
         if absolute not in self.once:
@@ -265,7 +294,7 @@ def _list_names(folder: _Folder) -> str | None:
             for entry in entries:
                 names.append(entry.name)
     except OSError as error:
-        problem = f"{_reason(error)}: the folder can't be read"
+        problem = f"{_reason(error)}: {UNREAD_FOLDER}"
     folder.names = iter(sorted(names, key=os.fsencode))
     return problem
 
@@ -318,6 +347,14 @@ def _ref_maker(
 
 def _problem(path: str) -> str | None:
     """Why an input can't be examined."""
+    if is_url(path):
+        from batchage.remote_walk import examine
+
+        try:
+            examine(path)
+        except OSError as error:
+            return reason_of(error)
+        return None
     try:
         os.stat(path)
     except (OSError, ValueError) as error:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from batchage import store
 from batchage.config import ScanConfig
-from batchage.decode import content_hash
 from batchage.errors import OutputError, UsageError
 from batchage.parts import Parts
+from batchage.reading import content_hash
 from batchage.sink import Sink
 from batchage.store import FileSink
 from batchage.types import ImageRecord, Status
