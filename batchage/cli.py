@@ -341,8 +341,8 @@ def thumbnails(
         Path, typer.Option("-o", "--output", help="Folder for the thumbnails.")
     ] = Path("thumbs"),
     photos: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the photos, if they are not where they were scanned."),
+        str | None,
+        typer.Option(help="Folder of the photos, or its URL, if they are elsewhere now."),
     ] = None,
     side: Annotated[
         int | None, typer.Option(help="Longest side of a thumbnail in pixels; a scan's are 640.")

@@ -20,7 +20,7 @@ from PIL import Image
 import batchage
 from batchage.decode import decode
 from batchage.errors import DecodeError, OutputError, UsageError
-from batchage.redraw import NUMBERS, PhotoRows, photo_path, read_photos
+from batchage.photo_rows import NUMBERS, PhotoRows, photo_path, read_photos
 from batchage.thumbnails import ThumbnailWriter, thumbnail_name
 from batchage.types import ImageRecord, ImageRef, Status
 from batchage.write import Rows, TablesWriter, output_paths, read_table

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchage.errors import UsageError
-from batchage.redraw import as_file_name
+from batchage.photo_rows import as_file_name
 from batchage.walk import ScanFilter, display_name, iter_images, iter_listed, read_list
 
 
