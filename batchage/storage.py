@@ -123,9 +123,9 @@ def _require_packages(url: str, scheme: str) -> None:
     extra = EXTRA_OF_SCHEME.get(scheme, "remote")
     if not all(find_spec(name) for name in ("fsspec", "upath", "tenacity")):
         raise MissingExtraError(f"{url}: needs the extra {extra}: pip install 'batchage[{extra}]'")
-    from fsspec.registry import get_filesystem_class, known_implementations
+    from fsspec.registry import get_filesystem_class, known_implementations, registry
 
-    if scheme not in known_implementations:
+    if scheme not in known_implementations and scheme not in registry:
         raise UsageError(f"{url}: there is no such kind of address; use s3, gs, az, http or sftp")
     try:
         get_filesystem_class(scheme)
