@@ -67,19 +67,20 @@ class Fetcher:
     Attributes:
         max_pixels: As of `batchage.decode.decode`.
         threads: Where that goes on.
+        n_bytes: Of files that are held or on their way.
     """
 
     def __init__(self, max_pixels: int) -> None:
         """Nothing is started before the first file."""
         self.max_pixels = max_pixels
         self.threads = DaemonThreads(N_REQUESTS)
-        self._n_bytes = 0
+        self.n_bytes = 0
         self._lock = threading.Lock()
 
     def add(self, n_bytes: int) -> None:
         """Count bytes that are held; negative ones are not any more."""
         with self._lock:
-            self._n_bytes += n_bytes
+            self.n_bytes += n_bytes
 
     def size(self, ref: ImageRef) -> int:
         """What a file counts as before it is there."""
@@ -89,7 +90,7 @@ class Fetcher:
 
     def has_room(self, ref: ImageRef) -> bool:
         """Whether a file can be held beside the others."""
-        return not self._n_bytes or self._n_bytes + self.size(ref) <= FETCHED_BYTES
+        return not self.n_bytes or self.n_bytes + self.size(ref) <= FETCHED_BYTES
 
     def close(self) -> None:
         """Fetch no more; who waits for a file gets a `DecodeError`."""

@@ -63,6 +63,23 @@ def test_hang_ends_at_the_timeout(pool):
     assert decode(pool, "good.jpg").content_hash == "hash"
 
 
+def test_bytes_of_remote_files_are_decoded_as_those_of_local_ones():
+    path = ROOT / "examples" / "photos" / "groups" / "contact-sheet.jpg"
+    data, url = path.read_bytes(), "s3://bucket/photo.jpg"
+    pool = DecodePool(1)
+    here = pool.decode(path, 10**7, 60.0, enough=300)
+    there = pool.decode(url, 10**7, 60.0, data=data, enough=300)
+    assert (there.pixels == here.pixels).all()
+    assert there.content_hash == here.content_hash
+    for broken in (b"", b"no picture", data[:100]):
+        with pytest.raises(DecodeError):
+            pool.decode(url, 10**7, 60.0, data=broken)
+    with pytest.raises(TooLargeError):
+        pool.decode(url, 100, 60.0, data=data)
+    assert pool.decode(url, 10**7, 60.0, data=data).pixels.shape == (1008, 1200, 3)
+    pool.close()
+
+
 def test_waiting_for_room_is_not_counted_as_decoding(pool):
     image = pool.decode(Path("good.jpg"), 1, 0.5, lambda n_bytes: time.sleep(1))
     assert image.pixels.shape == (4, 4, 3)

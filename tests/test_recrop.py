@@ -7,7 +7,9 @@ from PIL import Image
 from batchage.align import TEMPLATE, align
 from batchage.decode import decode
 from batchage.errors import DecodeError
+from batchage.fetch import Fetched, Fetcher
 from batchage.recrop import Recropper
+from batchage.types import ImageRef
 
 SIZE = 64
 # Faces of 40 and 90 pixels.
@@ -37,6 +39,20 @@ def test_crops_are_those_of_the_full_picture(recropper, photo):
         assert np.array_equal(crop.pixels, other.pixels)
         assert (crop.sharpness, crop.pose) == (other.sharpness, other.pose)
     assert recropper.take_cpu_seconds() > 0
+
+
+def test_bytes_of_remote_files_are_used_and_released(recropper, photo, memory):
+    url, data = "memory://photos/p.jpg", photo.read_bytes()
+    memory.pipe_file(url, data)
+    fetcher = Fetcher(10**7)
+    fetched = Fetched(fetcher, ImageRef(url, "memory://photos", "p.jpg", len(data)))
+    image = decode(photo)
+    found = recropper.submit(url, image.content_hash, LANDMARKS, SIZE, fetched).result()
+    expected = [align(image.pixels, points, SIZE) for points in LANDMARKS]
+    for crop, other in zip(found, expected, strict=True):
+        assert np.array_equal(crop.pixels, other.pixels)
+    assert not fetcher.n_bytes
+    fetcher.close()
 
 
 def test_a_file_that_was_changed_meanwhile_is_refused(recropper, photo):
