@@ -49,7 +49,8 @@ _WITHOUT_CACHE: dict[str, Any] = {"use_listings_cache": False}
 # Of botocore only 10 go out at once by default.
 _BOTOCORE = {"max_pool_connections": N_REQUESTS}
 _OPTIONS_OF_EXTRA = {
-    "s3": {**_WITHOUT_CACHE, "config_kwargs": _BOTOCORE},
+    # More than one part of a file at once takes a request for its size first.
+    "s3": {**_WITHOUT_CACHE, "config_kwargs": _BOTOCORE, "max_concurrency": 1},
     "gs": _WITHOUT_CACHE,
     "az": _WITHOUT_CACHE,
     "http": _WITHOUT_CACHE,
