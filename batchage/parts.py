@@ -5,41 +5,38 @@ results.parquet.parts/
     scan.json             what the scan is made with; where it is missing, nothing counts
     00000.parquet         faces of the first part
     00000.images.parquet  its files; put into place last: where it is, the part counts
-    base.*                the earlier output that is being updated
+    base.*                the earlier output that is being updated; the folder base of a dataset's
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchage.errors import OutputError, UsageError
+from batchage.lock import NAME as LOCK
+from batchage.lock import Lock, lock_folder
 from batchage.types import ImageRecord
 from batchage.write import OutputPaths, Rows, output_paths, read_table
-from batchage.write.files import (
-    as_output_error,
-    put_into_place,
-    read_object,
-    sync_folder,
-    write_json,
-)
+from batchage.write.files import as_output_error, folder_at, read_object
+from batchage.write.paths import files_of
 from batchage.write.schema import FACES, IMAGES, faces_batch, images_batch
 
-LOCK_TRIES = 1000
+if TYPE_CHECKING:
+    from batchage.storage import AnyPath
+
 PLACE_REMEDY = "choose another place for the output"
+STORE_REMEDY = "check the address and the credentials"
+ABOUT = "scan.json"
 _NUMBER = re.compile(r"(\d{5,})\.images\.parquet")
-_OURS = re.compile(r"lock|scan\.json|base\..*|\d{5,}\..*|.*\.partial")
+_OURS = re.compile(r"lock(\.[0-9a-f]+)?|scan\.json|base/|base\.[^/]*|\d{5,}\.[^/]*|[^/]*\.partial")
 
 log = logging.getLogger("batchage")
 
@@ -57,14 +54,10 @@ def _load(paths: OutputPaths) -> Rows:
         raise ValueError(str(error).splitlines()[0]) from None
     except OSError as error:
         # Arrow says so of damaged Parquet, too, but without a number.
-        if error.errno:
+        if error.errno or type(error) is not OSError:
             raise
         raise ValueError(str(error).splitlines()[0]) from None
-    counts = rows.images["n_faces"].to_numpy()
-    for column in ("root", "image_path"):
-        names = np.repeat(rows.images[column].to_numpy(zero_copy_only=False), counts)
-        if names.tolist() != rows.faces[column].to_pylist():
-            raise ValueError("the rows of faces and images are not in the same order any more")
+    rows.require_order()
     return rows
 
 
@@ -78,7 +71,7 @@ def read_rows(paths: OutputPaths) -> Rows:
         return _load(paths)
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{paths.faces}: the earlier scan can't be updated ({error}); use --overwrite to scan "
+            f"{paths.output}: the earlier scan can't be updated ({error}); use --overwrite to scan "
             "anew"
         ) from None
 
@@ -86,13 +79,12 @@ def read_rows(paths: OutputPaths) -> Rows:
 class Parts:
     """See the module."""
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: AnyPath) -> None:
         """Name the folder; nothing is touched."""
-        self.folder = output.with_name(f"{output.name}.parts")
-        self.base = output_paths(self.folder / f"base{output.suffix}")
+        self.folder = folder_at(output.with_name(f"{output.name}.parts"))
+        self.base = output_paths(self.folder.path / f"base{output.suffix}")
         self._output = output
-        self._about = self.folder / "scan.json"
-        self._lock: int | None = None
+        self._lock: Lock | None = None
 
     def lock(self) -> None:
         """Keep other scans away until `unlock`, or until this process ends in whatever way.
@@ -101,58 +93,31 @@ class Parts:
             OutputError: The folder can't be made, or isn't one that a scan made.
             UsageError: Another scan is at work on this output.
         """
-        with as_output_error(self._output, PLACE_REMEDY):
-            for _ in range(LOCK_TRIES):
-                # Another scan that ends may remove folder and file at any moment.
-                with contextlib.suppress(FileExistsError):
-                    self.folder.mkdir(parents=True, exist_ok=True)
-                with contextlib.suppress(FileNotFoundError):
-                    self._refuse_foreign()
-                    self._lock = self._try_lock()
-                if self._lock is not None:
-                    return
-                if not self.folder.is_dir() and self.folder.exists():
-                    raise NotADirectoryError(0, f"{self.folder.name} is no folder")
-            raise FileNotFoundError(0, "its folder can't be made")
+        remedy = PLACE_REMEDY if isinstance(self._output, Path) else STORE_REMEDY
+        with as_output_error(self._output, remedy):
+            self._lock = lock_folder(self.folder, str(self._output), self._refuse_foreign)
 
     def _refuse_foreign(self) -> None:
-        foreign = next((path.name for path in self.folder.iterdir() if not _is_ours(path)), None)
+        foreign = next((name for name in self.folder.names() if not _is_ours(name)), None)
         if foreign:
             raise OutputError(
-                f"{self.folder}: has files that no scan made, such as {foreign}; move the folder "
-                "away or choose another output"
+                f"{self.folder.path}: has files that no scan made, such as {foreign}; move the "
+                "folder away or choose another output"
             )
-
-    def _try_lock(self) -> int | None:
-        """The locked file's handle; None where its last owner has removed it meanwhile."""
-        path = self.folder / "lock"
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        is_held = False
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_held = os.path.samestat(os.fstat(handle), path.stat())
-        except BlockingIOError:
-            raise UsageError(
-                f"{self._output}: another scan is writing there; wait for it or choose another "
-                "output"
-            ) from None
-        finally:
-            if not is_held:
-                os.close(handle)
-        return handle
 
     def unlock(self) -> None:
         """Let others; a folder without anything that counts is removed."""
         if self._lock is None:
             return
+        is_empty = False
         try:
-            if not self._about.exists():
-                self._remove_all()
-                (self.folder / "lock").unlink(missing_ok=True)
-                with contextlib.suppress(OSError):
-                    self.folder.rmdir()
+            # What can't be removed now does no harm.
+            with contextlib.suppress(OSError):
+                if not self.folder.has(ABOUT):
+                    self._remove_all()
+                    is_empty = True
         finally:
-            os.close(self._lock)
+            self._lock.release(with_folder=is_empty)
             self._lock = None
 
     def about(self) -> dict[str, Any] | None:
@@ -161,14 +126,15 @@ class Parts:
         Raises:
             OutputError: It can't be read, or is damaged.
         """
-        with as_output_error(self._about, "make it readable", "read"):
+        path = self.folder.path / ABOUT
+        with as_output_error(path, "make it readable", "read"):
             try:
-                return read_object(self._about)
+                return read_object(path)
             except FileNotFoundError:
                 return None
             except ValueError:
                 raise OutputError(
-                    f"{self._about}: it is damaged; remove that folder to scan anew"
+                    f"{path}: it is damaged; remove that folder to scan anew"
                 ) from None
 
     def begin(self, about: dict[str, Any], update: OutputPaths | None = None) -> None:
@@ -182,34 +148,65 @@ class Parts:
             OutputError: A file can't be written.
         """
         self.clear()
-        with as_output_error(self.folder):
-            for path, base in zip(update or (), self.base, strict=bool(update)):
-                _link_or_copy(path, base)
-            sync_folder(self.folder)
-            write_json(self._about, about)
+        with as_output_error(self.folder.path):
+            if update:
+                self._take(update)
+            self.folder.write_json(ABOUT, about)
+
+    def _take(self, update: OutputPaths) -> None:
+        """Have the files of an output as `base`."""
+        names = {
+            update.faces.name: self.base.faces.name,
+            update.images.name: self.base.images.name,
+            update.about.name: self.base.about.name,
+        }
+        targets = {update.output: self.base.output, update.faces: self.base.faces}
+        targets |= {update.images: self.base.images}
+        for source in files_of(update):
+            folder = folder_at(targets.get(source.parent, self.folder.path))
+            folder.make()
+            folder.take(source, names.get(source.name, source.name))
 
     def clear(self) -> None:
-        """Remove everything but the lock, `scan.json` first."""
-        with as_output_error(self.folder):
-            self._about.unlink(missing_ok=True)
-            sync_folder(self.folder)
+        """Remove everything but the lock, `scan.json` first.
+
+        Raises:
+            OutputError: That can't be done.
+        """
+        with as_output_error(self.folder.path):
+            self.check()
+            self.folder.remove([ABOUT])
             self._remove_all()
 
+    def check(self) -> None:
+        """See that no other scan took the folder over.
+
+        Raises:
+            OutputError: One did.
+            OSError: That can't be seen.
+        """
+        if self._lock:
+            self._lock.check()
+
     def _remove_all(self) -> None:
-        for path in self.folder.iterdir():
-            if _is_ours(path) and path.name != "lock":
-                path.unlink(missing_ok=True)
+        names = self.folder.names()
+        if f"{self.base.output.name}/" in names and self.base.is_dataset:
+            for place in (self.base.faces, self.base.images, self.base.output):
+                folder = folder_at(place)
+                folder.remove(name for name in folder.names() if not name.endswith("/"))
+                folder.remove_empty()
+        self.folder.remove(name for name in names if not name.endswith("/") and name != LOCK)
 
     def has_any(self) -> bool:
         """Whether there is a part to go on from."""
-        return self._about.exists() and bool(self._numbers())
+        return self.folder.has(ABOUT) and bool(self._numbers())
 
     def _numbers(self) -> list[int]:
-        names = (_NUMBER.fullmatch(path.name) for path in self.folder.iterdir())
+        names = map(_NUMBER.fullmatch, self.folder.names())
         return sorted(int(name[1]) for name in names if name)
 
     def _paths(self, number: int) -> OutputPaths:
-        return output_paths(self.folder / f"{number:05}.parquet")
+        return output_paths(self.folder.path / f"{number:05}.parquet")
 
     def write(self, records: Sequence[ImageRecord], model_id: str) -> None:
         """Add a part.
@@ -217,21 +214,18 @@ class Parts:
         Raises:
             OutputError: It can't be written; the folder is as before.
         """
-        numbers = self._numbers()
-        paths = self._paths(numbers[-1] + 1 if numbers else 0)
-        tables = {
-            paths.faces: faces_batch(records, model_id),
-            paths.images: images_batch(records),
-        }
         with as_output_error(self._output):
+            self.check()
+            numbers = self._numbers()
+            paths = self._paths(numbers[-1] + 1 if numbers else 0)
+            tables = {
+                paths.faces: faces_batch(records, model_id),
+                paths.images: images_batch(records),
+            }
             for path, batch in tables.items():
-                partial = path.with_suffix(".partial")
-                try:
-                    pq.write_table(pa.Table.from_batches([batch]), partial, compression="zstd")
-                    put_into_place(partial, path)
-                except BaseException:
-                    partial.unlink(missing_ok=True)
-                    raise
+                content = pa.BufferOutputStream()
+                pq.write_table(pa.Table.from_batches([batch]), content, compression="zstd")
+                self.folder.write(path.name, content.getvalue().to_pybytes())
 
     def __iter__(self) -> Iterator[Rows]:
         """The parts in the order they were written; damaged ones are removed with a warning."""
@@ -242,8 +236,7 @@ class Parts:
                     rows = self._load(paths)
             except ValueError:
                 log.warning("%s is damaged; its photos are scanned again", paths.images)
-                paths.images.unlink(missing_ok=True)
-                paths.faces.unlink(missing_ok=True)
+                self.folder.remove([paths.images.name, paths.faces.name])
             else:
                 yield rows
 
@@ -255,16 +248,6 @@ class Parts:
             raise ValueError(f"{error.filename} is missing") from None
 
 
-def _is_ours(path: Path) -> bool:
+def _is_ours(name: str) -> bool:
     """Whether it is a file of the parts folder's own."""
-    return _OURS.fullmatch(path.name) is not None and not path.is_dir()
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        # Some file systems have no hard links.
-        partial = target.with_name(f"{target.name}.partial")
-        shutil.copyfile(source, partial)
-        put_into_place(partial, target)
+    return _OURS.fullmatch(name) is not None

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +16,16 @@ import pyarrow.compute as pc
 
 from batchage.config import ScanConfig
 from batchage.errors import OutputError, UsageError
-from batchage.parts import Parts, read_rows
+from batchage.parts import PLACE_REMEDY, STORE_REMEDY, Parts, read_rows
 from batchage.reading import content_hash
 from batchage.sink import MISSING, PATH_BYTES, SIGNATURE, Sink, StreamSink, row_keys
 from batchage.types import ERROR_STATUSES, ImageRecord, ImageRef
 from batchage.write import Rows, TablesWriter, output_paths
 from batchage.write.files import as_output_error, read_object
+from batchage.write.paths import require_place
+
+if TYPE_CHECKING:
+    from batchage.storage import AnyPath
 
 PART_PHOTOS = 1000
 IN_PARTS, IN_BASE = 0, 1
@@ -50,19 +54,10 @@ class _Cursor:
                 raise OutputError(
                     "the parts of this scan were changed while it ran; give the same command again"
                 )
-            head = _slice(rows, 0, min(n, len(rows)))
-            self._rest = _slice(rows, len(head), len(rows)) if len(head) < len(rows) else None
+            head = rows.slice(0, min(n, len(rows)))
+            self._rest = rows.slice(len(head), len(rows)) if len(head) < len(rows) else None
             n -= len(head)
             yield head
-
-
-def _slice(rows: Rows, start: int, stop: int) -> Rows:
-    """Rows `start` up to `stop` and their faces."""
-    if (start, stop) == (0, len(rows)):
-        return rows
-    counts = rows.images["n_faces"].to_numpy()
-    first, last = int(counts[:start].sum()), int(counts[:stop].sum())
-    return Rows(rows.images.slice(start, stop - start), rows.faces.slice(first, last - first))
 
 
 def _runs(wanted: Iterable[bool]) -> Iterator[tuple[int, int]]:
@@ -82,7 +77,7 @@ class FileSink(Sink):
     that is being updated, if its path, size and modification time are the same.
     """
 
-    def __init__(self, output: Path, config: ScanConfig) -> None:
+    def __init__(self, output: AnyPath, config: ScanConfig) -> None:
         """Name the places; nothing is touched.
 
         Raises:
@@ -111,22 +106,22 @@ class FileSink(Sink):
                 scan is at work.
             OutputError: The folder can't be written.
         """
-        for path in self._paths:
-            with as_output_error(path, "choose another place for the output"):
-                if path.is_dir():
-                    raise IsADirectoryError(0, "it is a folder")
+        remedy = PLACE_REMEDY if isinstance(self._paths.output, Path) else STORE_REMEDY
+        with as_output_error(self._paths.output, remedy):
+            require_place(self._paths)
         self._parts.lock()
         self._refuse_finished()
 
     def _refuse_finished(self) -> None:
         if self._parts.about() is None and self._is_finished() and not self._may_replace():
             raise UsageError(
-                f"{self._paths.faces}: a finished scan is there; use --update to scan only new and "
-                "changed files, or --overwrite to scan anew"
+                f"{self._paths.output}: a finished scan is there; use --update to scan only new "
+                "and changed files, or --overwrite to scan anew"
             )
 
     def _is_finished(self) -> bool:
-        return self._paths.faces.exists() or self._paths.images.exists()
+        with as_output_error(self._paths.output, "make it readable", "read"):
+            return self._paths.exist()
 
     def _may_replace(self) -> bool:
         return self._config.update or self._config.overwrite
@@ -189,8 +184,8 @@ class FileSink(Sink):
         missing = [name for name in inputs if name not in now] if isinstance(inputs, list) else []
         if missing:
             raise UsageError(
-                f"{self._paths.faces}: the earlier scan also had {missing[0]}, whose rows would be "
-                "left out; give it too, or use --overwrite to scan anew"
+                f"{self._paths.output}: the earlier scan also had {missing[0]}, whose rows would "
+                "be left out; give it too, or use --overwrite to scan anew"
             )
         return {**about, "inputs": now, "filter": self._about["filter"]}
 
@@ -208,13 +203,13 @@ class FileSink(Sink):
         ]
         if flat[0].get("results_version") != flat[1].get("results_version"):
             raise UsageError(
-                f"{self._paths.faces}: {what} was made by a version of batchage whose rows differ "
+                f"{self._paths.output}: {what} was made by a version of batchage whose rows differ "
                 "a little; use --overwrite to scan anew"
             )
         if differing:
             raise UsageError(
-                f"{self._paths.faces}: {what} was made with {', '.join(differing)}; give the same, "
-                "or use --overwrite to scan anew"
+                f"{self._paths.output}: {what} was made with {', '.join(differing)}; give the "
+                "same, or use --overwrite to scan anew"
             )
 
     def _learn_base(self, rows: Rows) -> None:
@@ -303,11 +298,13 @@ class FileSink(Sink):
             if not self._parts.has_any():
                 self._parts.clear()
             raise UsageError(
-                f"{self._paths.faces}: no photos are there any more, and the table has "
+                f"{self._paths.output}: no photos are there any more, and the table has "
                 f"{len(self._base)}; check that the disk is connected, or use --overwrite"
             )
+        with as_output_error(self._paths.output):
+            self._parts.check()
         cursors = {IN_PARTS: _Cursor(self._live_parts()), IN_BASE: _Cursor(self._live_base())}
-        with TablesWriter(self._paths, self._about, self._parts.folder) as tables:
+        with TablesWriter(self._paths, self._about, self._parts.folder.path) as tables:
             for source, run in groupby(self._sources):
                 for rows in cursors[source].take(sum(1 for _ in run)):
                     self.tally.add(rows.images, rows.faces)
@@ -318,7 +315,7 @@ class FileSink(Sink):
         """Rows of the parts, less those of files that are gone or have changed since."""
         for rows in self._parts:
             for start, stop in _runs(key not in self._stale for key in row_keys(rows.images)):
-                yield _slice(rows, start, stop)
+                yield rows.slice(start, stop)
 
     def _live_base(self) -> Iterator[Rows]:
         """Rows of the earlier output that are taken over."""
@@ -327,7 +324,7 @@ class FileSink(Sink):
             return
         keys = [self._touched.get(key, key) for key in row_keys(rows.images)]
         for start, stop in _runs(key in self._from_base for key in keys):
-            yield self._with_times(_slice(rows, start, stop), keys[start:stop])
+            yield self._with_times(rows.slice(start, stop), keys[start:stop])
 
     def _with_times(self, rows: Rows, keys: Sequence[bytes]) -> Rows:
         """The rows with modification times that a changed one without changed content has now."""
@@ -363,5 +360,5 @@ def make_sink(config: ScanConfig) -> Sink:
     if str(config.output) == "-":
         return StreamSink()
     # A link stays one: what it leads to is replaced.
-    is_link = config.output.is_symlink()
+    is_link = isinstance(config.output, Path) and config.output.is_symlink()
     return FileSink(config.output.resolve() if is_link else config.output, config)

@@ -175,7 +175,7 @@ def test_death_between_the_two_tables_loses_nothing(photos, tmp_path, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("batchage.write.write_json", die)
+        patch.setattr("batchage.write.tables.write_json", die)
         run_scan(photos, output, update=True)
     run_scan(photos, output, update=True)
     assert rows(output) == fresh_rows(photos, output)

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from batchage import write
+from batchage.write import tables
 from batchage.errors import OutputError, UsageError
 from batchage.sink import StreamSink
 from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
@@ -80,7 +80,7 @@ def make_bad_record(name="bad.jpg"):
 def test_what_is_written_is_read_back(tmp_path, suffix, monkeypatch):
     records = [make_record(name) for name in NAMES] + [make_bad_record()]
     output = tmp_path / "new folder" / f"results{suffix}"
-    monkeypatch.setattr(write, "ROWS_PER_BATCH", 3)
+    monkeypatch.setattr(tables, "ROWS_PER_BATCH", 3)
     write_tables(output, records)
     paths = output_paths(output)
     faces, images = read_table(paths.faces, FACES), read_table(paths.images, IMAGES)

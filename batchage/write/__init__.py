@@ -1,91 +1,106 @@
-"""The two tables of a scan: where they are, reading them, and streaming them in bounded memory."""
+"""The two tables of a scan: where they are, and reading them."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, Self
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from batchage.errors import UsageError
-from batchage.write.base import BothFormat, TableFormat, check_suffix, table_format
+from batchage.write.base import check_suffix, table_format
 from batchage.write.csv import unescape_cell
-from batchage.write.files import as_output_error, put_into_place, write_json
-from batchage.write.schema import FACES, IMAGES, TABLES, without_dictionaries
+from batchage.write.files import as_output_error, folder_at, open_input
+from batchage.write.parquet import FORMAT as PARQUET
+from batchage.write.paths import ABOUT, OutputPaths, output_paths, part_name, part_names
+from batchage.write.schema import FACES, IMAGES, TABLES
+from batchage.write.tables import Rows, TablesWriter
+
+if TYPE_CHECKING:
+    from batchage.storage import AnyPath
 
 __all__ = [
     "OutputPaths",
     "Rows",
     "TablesWriter",
+    "as_output_error",
     "output_paths",
     "read_columns",
+    "read_pieces",
     "read_table",
     "unescape_cell",
 ]
 
-ROWS_PER_BATCH = 4096
 
-
-@dataclass(frozen=True, slots=True)
-class OutputPaths:
-    """Where the files of one scan are.
-
-    Attributes:
-        faces: The faces table.
-        images: The images table, put into place last; the same file where a format holds both.
-        about: JSON of what the scan was made with.
-    """
-
-    faces: Path
-    images: Path
-    about: Path
-
-    def __iter__(self) -> Iterator[Path]:
-        return iter(dict.fromkeys((self.faces, self.about, self.images)))
-
-
-def output_paths(output: Path) -> OutputPaths:
-    """`results.parquet` → itself, `results.images.parquet` and `results.parquet.scan.json`.
-
-    `results.sqlite` and `results.json` hold both tables.
-
-    Raises:
-        UsageError: The suffix is unknown, or the name is that of an images table.
-    """
-    check_suffix(output)
-    if output.stem.endswith(".images"):
-        raise UsageError(f"{output}: .images is for the second table; choose another name")
-    second = output.with_name(f"{output.stem}.images{output.suffix}")
-    images = output if table_format(output).holds_both else second
-    return OutputPaths(output, images, output.with_name(f"{output.name}.scan.json"))
-
-
-def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
+def read_table(path: AnyPath, schema: pa.Schema | None = None) -> pa.Table:
     """A table that a scan wrote, in any of the formats, in the schema's types.
 
     Args:
-        path: The file.
-        schema: `FACES` or `IMAGES`: which of them, in a file that may hold both; None goes by the
-            file's name.
+        path: The file, or the folder of a dataset or of one of its tables.
+        schema: `FACES` or `IMAGES`: which of them, in what may hold both; None goes by the name.
+
+    Raises:
+        OSError: It can't be read.
+        ValueError: It is damaged, or isn't such a table.
     """
-    by_name = IMAGES if path.stem.endswith(".images") else FACES
-    return table_format(path).read(path, by_name if schema is None else schema)
+    if schema is None:
+        is_images = path.stem.endswith(".images") or (path.name == "images" and not path.suffix)
+        schema = IMAGES if is_images else FACES
+    if not check_suffix(path):
+        return pa.concat_tables(read_pieces(path, schema))
+    form = table_format(path)
+    if form.holds_both:
+        return form.read(path, schema)
+    with open_input(path) as stream:
+        return form.read(stream, schema)
 
 
-def read_columns(path: Path, names: Sequence[str]) -> pa.Table:
+def read_pieces(path: AnyPath, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The same table piece by piece, where its format can be read so.
+
+    Raises:
+        OSError: It can't be read.
+        ValueError: It is damaged, or isn't such a table.
+    """
+    if not check_suffix(path):
+        for file in _dataset_files(path, schema):
+            with open_input(file) as stream:
+                yield from PARQUET.read_pieces(stream, schema)
+        return
+    form = table_format(path)
+    if form.holds_both:
+        yield form.read(path, schema)
+        return
+    with open_input(path) as stream:
+        yield from form.read_pieces(stream, schema)
+
+
+def _dataset_files(path: AnyPath, schema: pa.Schema) -> list[AnyPath]:
+    """The files of a table of a dataset, which is named by its folder or by the table's own."""
+    part = next(name for name, known in TABLES.items() if known is schema)
+    table = path / part
+    names = part_names(table)
+    if not names:
+        table, names = path, part_names(path)
+    if not names:
+        raise FileNotFoundError(2, "No such file or directory")
+    if not folder_at(table.parent).has(ABOUT):
+        raise ValueError(f"it is unfinished: {ABOUT} is missing")
+    if names != [part_name(number) for number in range(len(names))]:
+        raise ValueError("files of it are missing")
+    return [table / name for name in names]
+
+
+def read_columns(path: AnyPath, names: Sequence[str]) -> pa.Table:
     """Columns of a table that a scan wrote.
 
     Raises:
         UsageError: It isn't one, or not the one that has them.
     """
     wanted = FACES if set(names) <= set(FACES.names) else IMAGES
+    holds_both = not check_suffix(path) or table_format(path).holds_both
     try:
-        table = read_table(path, wanted if table_format(path).holds_both else None)
+        table = read_table(path, wanted if holds_both else None)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UsageError(
@@ -95,169 +110,3 @@ def read_columns(path: Path, names: Sequence[str]) -> pa.Table:
         other = "images" if missing[0] in FACES.names else "faces"
         raise UsageError(f"{path}: is the table of {other}, which has no column {missing[0]}")
     return table.select(list(names))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """Some files and their faces.
-
-    Attributes:
-        images: Rows of `IMAGES`.
-        faces: Rows of `FACES`, in the order of `images`.
-    """
-
-    images: pa.Table
-    faces: pa.Table
-
-    def __len__(self) -> int:
-        return int(self.images.num_rows)
-
-
-class _File(ABC):
-    """A file on its way to its place."""
-
-    def __init__(self, path: Path, folder: Path) -> None:
-        self.path, self.partial = path, folder / f"{path.name}.partial"
-        self._is_closed = False
-
-    @abstractmethod
-    def write(self, rows: Rows) -> None:
-        """Take some files' rows."""
-
-    @abstractmethod
-    def _close(self) -> None:
-        """Finish the file's content and close it."""
-
-    def finish(self) -> None:
-        with as_output_error(self.path):
-            self._is_closed = True
-            self._close()
-
-    def put_into_place(self) -> None:
-        with as_output_error(self.path):
-            put_into_place(self.partial, self.path)
-
-    def discard(self) -> None:
-        if not self._is_closed:
-            with contextlib.suppress(OSError, pa.ArrowException):
-                self._close()
-        with contextlib.suppress(OSError):
-            self.partial.unlink(missing_ok=True)
-
-
-class _OneTable(_File):
-    """A file with one table; small pieces are gathered into larger ones."""
-
-    def __init__(
-        self, path: Path, folder: Path, form: TableFormat, part: str, metadata: Mapping[str, str]
-    ) -> None:
-        super().__init__(path, folder)
-        self._part, self._schema = part, TABLES[part]
-        self._plain = without_dictionaries(self._schema)
-        self._waiting: list[pa.Table] = []
-        with as_output_error(path):
-            self._stream: BinaryIO = self.partial.open("wb")
-        self._writer = form.open_writer(self._stream, self._schema, metadata)
-
-    def write(self, rows: Rows) -> None:
-        # Without its dictionaries: each slice of a table would bring along the whole one.
-        self._waiting.append(getattr(rows, self._part).cast(self._plain))
-        if sum(table.num_rows for table in self._waiting) >= ROWS_PER_BATCH:
-            self._flush()
-
-    def _flush(self) -> None:
-        if not self._waiting:
-            return
-        table = pa.concat_tables(self._waiting).combine_chunks().cast(self._schema)
-        self._waiting = []
-        with as_output_error(self.path):
-            for batch in table.to_batches():
-                self._writer.write(batch)
-
-    def finish(self) -> None:
-        self._flush()
-        super().finish()
-
-    def _close(self) -> None:
-        with self._stream:
-            self._writer.close()
-
-
-class _BothTables(_File):
-    """A file with both tables."""
-
-    def __init__(
-        self, path: Path, folder: Path, form: BothFormat, metadata: Mapping[str, str]
-    ) -> None:
-        super().__init__(path, folder)
-        with as_output_error(path):
-            self._writer = form.open_writer(self.partial, metadata)
-
-    def write(self, rows: Rows) -> None:
-        with as_output_error(self.path):
-            self._writer.write(rows.images, rows.faces)
-
-    def _close(self) -> None:
-        self._writer.close()
-
-
-class TablesWriter:
-    """A context manager that takes rows and leaves two whole tables, or none.
-
-    Left by an error, it removes what it wrote and leaves an earlier output as it was.
-    """
-
-    def __init__(self, paths: OutputPaths, about: Mapping[str, Any], folder: Path) -> None:
-        """Open the tables.
-
-        Args:
-            paths: Where they belong.
-            about: Of the scan, JSON-ready; becomes the third file, and the footer of Parquet files.
-            folder: Where unfinished files lie; on the file system of `paths`.
-
-        Raises:
-            UsageError: The suffix is unknown.
-            OutputError: A file can't be written.
-        """
-        self._paths, self._about = paths, about
-        metadata = {k: v if isinstance(v, str) else json.dumps(v) for k, v in about.items()}
-        form = table_format(paths.faces)
-        self._files: list[_File] = []
-        try:
-            if form.holds_both:
-                self._files.append(_BothTables(paths.faces, folder, form, metadata))
-            else:
-                for path, part in ((paths.faces, "faces"), (paths.images, "images")):
-                    self._files.append(_OneTable(path, folder, form, part, metadata))
-        except BaseException:
-            self._discard()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def write(self, rows: Rows) -> None:
-        """Take some files' rows."""
-        for file in self._files:
-            file.write(rows)
-
-    def _discard(self) -> None:
-        for file in self._files:
-            file.discard()
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self._discard()
-            return
-        *first, last = self._files
-        try:
-            for file in self._files:
-                file.finish()
-            for file in first:
-                file.put_into_place()
-            with as_output_error(self._paths.about):
-                write_json(self._paths.about, self._about)
-            last.put_into_place()
-        except BaseException:
-            self._discard()
-            raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal, Protocol
@@ -11,6 +11,8 @@ from batchage.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from batchage.storage import AnyPath
 
 
 class TableWriter(Protocol):
@@ -36,7 +38,7 @@ class TableFormat(Protocol):
         """A writer of a table with `schema` to `stream`."""
         ...
 
-    def read(self, path: Path, schema: pa.Schema) -> pa.Table:
+    def read(self, stream: BinaryIO, schema: pa.Schema) -> pa.Table:
         """The table in a file that a writer of this format made, in `schema`'s types.
 
         Columns are found by name; others than `schema`'s are left out.
@@ -44,6 +46,10 @@ class TableFormat(Protocol):
         Raises:
             ValueError: It isn't such a file, or a column is missing.
         """
+        ...
+
+    def read_pieces(self, stream: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
+        """The same in pieces of bounded size, or in one where the format can't."""
         ...
 
 
@@ -72,8 +78,8 @@ class BothFormat(Protocol):
         """
         ...
 
-    def read(self, path: Path, schema: pa.Schema) -> pa.Table:
-        """The table that has `schema`, as of `TableFormat`."""
+    def read(self, path: AnyPath, schema: pa.Schema) -> pa.Table:
+        """The table that has `schema`, as of `TableFormat.read`."""
         ...
 
 
@@ -113,20 +119,22 @@ def in_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return table.select(schema.names).cast(schema.with_metadata(table.schema.metadata))
 
 
-def check_suffix(path: Path) -> str:
-    """The suffix of `path`, if there is a format for it.
+def check_suffix(path: AnyPath) -> str:
+    """The suffix of `path`, if there is a format for it; none is that of a dataset's folder.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is no such format.
     """
     suffix = path.suffix.lower()
-    if suffix not in FORMATS:
+    if suffix and suffix not in FORMATS:
         *others, last = FORMATS
-        raise UsageError(f"{path}: unknown suffix; use {', '.join(others)} or {last}")
+        raise UsageError(
+            f"{path}: unknown suffix; use {', '.join(others)} or {last}, or none for a folder"
+        )
     return suffix
 
 
-def table_format(path: Path) -> TableFormat | BothFormat:
+def table_format(path: AnyPath) -> TableFormat | BothFormat:
     """The format of `path`, by its suffix.
 
     Raises:

@@ -11,13 +11,17 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
 import pyarrow as pa
 
 from batchage.types import LANDMARK_NAMES
+from batchage.write.files import read_bytes
 from batchage.write.plain import plain_rows, table_of
 from batchage.write.schema import FACES
+
+if TYPE_CHECKING:
+    from batchage.storage import AnyPath
 
 CATEGORY = {
     "id": 1,
@@ -111,9 +115,9 @@ class CocoFormat:
         """A writer of a new file."""
         return CocoWriter(path, metadata)
 
-    def read(self, path: Path, schema: pa.Schema) -> pa.Table:
+    def read(self, path: AnyPath, schema: pa.Schema) -> pa.Table:
         """One of the tables, out of the `attributes`."""
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_bytes(path))
         part = "annotations" if schema is FACES else "images"
         items = content.get(part) if isinstance(content, dict) else None
         if not isinstance(items, list):

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, ClassVar, Literal
 
 import pyarrow as pa
@@ -86,13 +85,15 @@ class CsvFormat:
         """A writer of a table with `schema` to `stream`."""
         return CsvWriter(stream, schema)
 
-    def read(self, path: Path, schema: pa.Schema) -> pa.Table:
+    def read(self, stream: BinaryIO, schema: pa.Schema) -> pa.Table:
         """The table in a file, unescaped, in `schema`'s types."""
+        size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
         plain = {f.name: pa.string() if _is_text(f.type) else f.type for f in schema}
         table = pa_csv.read_csv(
-            path,
+            stream,
             # One block: a quoted line break may lie anywhere.
-            read_options=pa_csv.ReadOptions(block_size=max(path.stat().st_size, 1)),
+            read_options=pa_csv.ReadOptions(block_size=max(size, 1)),
             parse_options=pa_csv.ParseOptions(newlines_in_values=True),
             convert_options=pa_csv.ConvertOptions(
                 column_types=plain,
@@ -107,6 +108,10 @@ class CsvFormat:
             for field in schema
         ]
         return pa.table(dict(zip(schema.names, columns, strict=True))).cast(schema)
+
+    def read_pieces(self, stream: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
+        """The same in one piece."""
+        yield self.read(stream, schema)
 
 
 FORMAT = CsvFormat()

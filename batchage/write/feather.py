@@ -6,8 +6,7 @@ streamed don't know beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO, ClassVar, Literal
 
 import pyarrow as pa
@@ -45,10 +44,15 @@ class FeatherFormat:
         """A writer of a table with `schema` to `stream`."""
         return FeatherWriter(stream, with_run(without_dictionaries(schema), metadata))
 
-    def read(self, path: Path, schema: pa.Schema) -> pa.Table:
+    def read(self, stream: BinaryIO, schema: pa.Schema) -> pa.Table:
         """The table in a file; its own metadata are kept."""
-        with pa.OSFile(str(path)) as file:
-            return in_schema(pa.ipc.open_file(file).read_all(), schema)
+        return in_schema(pa.ipc.open_file(stream).read_all(), schema)
+
+    def read_pieces(self, stream: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
+        """The same, batch after batch."""
+        file = pa.ipc.open_file(stream)
+        for number in range(file.num_record_batches):
+            yield in_schema(pa.Table.from_batches([file.get_batch(number)]), schema)
 
 
 FORMAT = FeatherFormat()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO, ClassVar, Literal
 
 import pyarrow as pa
 
 from batchage.write.plain import plain_rows, table_of
+
+ROWS_PER_PIECE = 4096
 
 
 class JsonLinesWriter:
@@ -39,10 +41,15 @@ class JsonLinesFormat:
         """A writer of a table with `schema` to `stream`."""
         return JsonLinesWriter(stream)
 
-    def read(self, path: Path, schema: pa.Schema) -> pa.Table:
+    def read(self, stream: BinaryIO, schema: pa.Schema) -> pa.Table:
         """The table in a file, in `schema`'s types."""
-        rows = [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
-        return table_of(rows, schema)
+        return pa.concat_tables([table_of([], schema), *self.read_pieces(stream, schema)])
+
+    def read_pieces(self, stream: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
+        """The same, some lines at a time."""
+        rows = (json.loads(line) for line in stream if line.strip(b"\n"))
+        while piece := list(itertools.islice(rows, ROWS_PER_PIECE)):
+            yield table_of(piece, schema)
 
 
 FORMAT = JsonLinesFormat()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO, ClassVar, Literal
 
 import pyarrow as pa
@@ -23,9 +22,17 @@ class ParquetFormat:
         """A writer of a table with `schema` to `stream`."""
         return pq.ParquetWriter(stream, with_run(schema, metadata), compression="zstd")
 
-    def read(self, path: Path, schema: pa.Schema) -> pa.Table:
+    def read(self, stream: BinaryIO, schema: pa.Schema) -> pa.Table:
         """The table in a file; its own metadata are kept."""
-        return in_schema(pq.read_table(path), schema)
+        return in_schema(pq.read_table(stream), schema)
+
+    def read_pieces(self, stream: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
+        """The same, some rows at a time."""
+        with pq.ParquetFile(stream) as file:
+            empty = file.schema_arrow.empty_table()
+            yield in_schema(empty, schema)
+            for batch in file.iter_batches():
+                yield in_schema(pa.Table.from_batches([batch]), schema)
 
 
 FORMAT = ParquetFormat()

@@ -10,12 +10,15 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import pyarrow as pa
 
 from batchage.write.plain import plain_rows, table_of
 from batchage.write.schema import TABLES
+
+if TYPE_CHECKING:
+    from batchage.storage import AnyPath
 
 KEYS = {"faces": "root, image_path, face_index", "images": "root, image_path"}
 
@@ -83,9 +86,11 @@ class SqliteFormat:
         """A writer of a new database."""
         return SqliteWriter(path, metadata)
 
-    def read(self, path: Path, schema: pa.Schema) -> pa.Table:
+    def read(self, path: AnyPath, schema: pa.Schema) -> pa.Table:
         """One of its tables, rows in the order they were written."""
         name = next(name for name, known in TABLES.items() if known is schema)
+        if not isinstance(path, Path):
+            raise ValueError("a database must lie on a disk of this machine")
         with path.open("rb"):
             # SQLite has but one word for a file that isn't there and one that can't be read.
             pass
