@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from batchage.errors import DecodeError, TooLargeError, UsageError
-from batchage.storage import filesystem_of, patiently, reason_of
+from batchage.storage import connected, patiently, reason_of
 
 content_hasher = partial(hashlib.blake2b, digest_size=16)
 _PREFIX_BYTES = 16
@@ -64,16 +64,16 @@ def read_remote(url: str, max_pixels: int, size: int | None = None) -> bytes:
 
 
 def _fetch(url: str, max_pixels: int, size: int | None) -> bytes:
-    files, path = filesystem_of(url)
-    if size is None:
-        size = files.info(path).get("size")
-    if size is not None:
-        check_file_size(size, max_pixels)
-        return bytes(files.cat_file(path))
-    with files.open(path, "rb") as file:
-        data = bytes(file.read(largest_file(max_pixels) + 1))
-    check_file_size(len(data), max_pixels)
-    return data
+    with connected(url) as (files, path):
+        if size is None:
+            size = files.info(path).get("size")
+        if size is not None:
+            check_file_size(size, max_pixels)
+            return bytes(files.cat_file(path))
+        with files.open(path, "rb") as file:
+            data = bytes(file.read(largest_file(max_pixels) + 1))
+        check_file_size(len(data), max_pixels)
+        return data
 
 
 def largest_file(max_pixels: int) -> int:
@@ -109,6 +109,5 @@ def _hash(path: Path) -> str:
 
 
 def _hash_remote(url: str) -> str:
-    files, path = filesystem_of(url)
-    with files.open(path, "rb") as file:
+    with connected(url) as (files, path), files.open(path, "rb") as file:
         return hashlib.file_digest(file, content_hasher).hexdigest()

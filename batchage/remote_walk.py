@@ -24,7 +24,7 @@ from batchage.errors import MissingExtraError, UsageError
 from batchage.raw import RAW_SUFFIXES, is_raw, missing_reader
 from batchage.storage import (
     N_REQUESTS,
-    filesystem_of,
+    connected,
     is_url,
     patiently,
     reason_of,
@@ -93,8 +93,8 @@ def examine(url: str) -> Entry:
 
 
 def _examine(url: str) -> Entry:
-    files, path = filesystem_of(url)
-    info = files.info(path)
+    with connected(url) as (files, path):
+        info = files.info(path)
     is_page = scheme_of(url) in _WEB and (url.endswith("/") or info.get("mimetype") == "text/html")
     bare = without_slash(url)
     return _entry(bare.rpartition("/")[2], bare, {**info, "type": "directory"} if is_page else info)
@@ -113,12 +113,12 @@ def list_folder(url: str) -> list[Entry]:
 
 
 def _list(url: str) -> list[Entry]:
-    files, path = filesystem_of(url)
     is_web = scheme_of(url) in _WEB
-    found = files.ls(f"{path}/" if is_web else path, detail=True)
-    entries = _links(url, found) if is_web else _entries(files, url, path.rstrip("/"), found)
-    # In some kinds of storage a folder is both an object and a prefix of others.
-    unique = {(os.fsencode(entry.name), entry.is_folder): entry for entry in entries}
+    with connected(url) as (files, path):
+        found = files.ls(f"{path}/" if is_web else path, detail=True)
+        entries = _links(url, found) if is_web else _entries(files, url, path.rstrip("/"), found)
+        # In some kinds of storage a folder is both an object and a prefix of others.
+        unique = {(os.fsencode(entry.name), entry.is_folder): entry for entry in entries}
     return [unique[key] for key in sorted(unique)]
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
@@ -45,6 +48,8 @@ EXTRA_OF_SCHEME = {
 """Extras of the schemes that need more than fsspec itself."""
 N_REQUESTS = 32
 """Requests to other machines that are under way at once, at most."""
+N_CONNECTIONS = 4
+"""To one place, where each takes one request at a time."""
 _WITHOUT_CACHE: dict[str, Any] = {"use_listings_cache": False}
 # Of botocore only 10 go out at once by default.
 _BOTOCORE = {"max_pool_connections": N_REQUESTS}
@@ -55,8 +60,7 @@ _OPTIONS_OF_EXTRA = {
     "az": _WITHOUT_CACHE,
     "http": _WITHOUT_CACHE,
 }
-# By scheme and host or bucket: those that many threads may use at once.
-_shared: dict[str, AbstractFileSystem] = {}
+
 TRIES = 5
 """Of a request that fails for reasons that may pass."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
@@ -77,6 +81,21 @@ _SERVER_ERROR = 500
 _NOT_FOUND = 404
 _PASSING = (408, 429)
 """HTTP's Request Timeout and Too Many Requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Connections:
+    """Those to one place."""
+
+    idle: list[AbstractFileSystem] = field(default_factory=list)
+    allowed: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(N_CONNECTIONS)
+    )
+
+
+# By place: those that many threads use at once, and those that one does.
+_shared: dict[str, AbstractFileSystem] = {}
+_connections: dict[str, _Connections] = {}
 
 
 def is_url(place: object) -> bool:
@@ -107,7 +126,7 @@ def locate(place: str | os.PathLike[str] | UPath) -> AnyPath:
     url = str(place)
     if scheme in LOCAL_SCHEMES:
         return Path(url.partition("://")[2])
-    _require_packages(url, scheme)
+    _require_packages(url)
     from upath import UPath
 
     try:
@@ -120,49 +139,82 @@ def locate(place: str | os.PathLike[str] | UPath) -> AnyPath:
     return found
 
 
-def _require_packages(url: str, scheme: str) -> None:
-    extra = EXTRA_OF_SCHEME.get(scheme, "remote")
+def _require_packages(url: str) -> None:
+    scheme = scheme_of(url) or ""
+    shown, extra = without_password(url), EXTRA_OF_SCHEME.get(scheme, "remote")
     if not all(find_spec(name) for name in ("fsspec", "upath", "tenacity")):
-        raise MissingExtraError(f"{url}: needs the extra {extra}: pip install 'batchage[{extra}]'")
+        raise MissingExtraError(
+            f"{shown}: needs the extra {extra}: pip install 'batchage[{extra}]'"
+        )
     from fsspec.registry import get_filesystem_class, known_implementations, registry
 
     if scheme not in known_implementations and scheme not in registry:
-        raise UsageError(f"{url}: there is no such kind of address; use s3, gs, az, http or sftp")
+        raise UsageError(f"{shown}: there is no such kind of address; use s3, gs, az, http or sftp")
     try:
         get_filesystem_class(scheme)
     except ImportError:
         raise MissingExtraError(
-            f"{url}: needs the extra {extra}: pip install 'batchage[{extra}]'"
+            f"{shown}: needs the extra {extra}: pip install 'batchage[{extra}]'"
         ) from None
 
 
 def filesystem_of(url: str) -> tuple[AbstractFileSystem, str]:
-    """The file system that has `url`, and the path there.
-
-    It keeps no listings. May be called for every file, and in any thread.
+    """The file system that has `url`, and the path there; it keeps no listings.
 
     Raises:
         MissingExtraError: An optional package is needed for it.
         UsageError: There is no such kind of URL.
         OSError: It can't be connected to.
     """
-    scheme = scheme_of(url)
-    assert scheme
-    place = f"{scheme}://{url.partition('://')[2].partition('/')[0]}"
+    place = _place_of(url)
     found = _shared.get(place)
     if found is None:
-        _require_packages(url, scheme)
-        found = _connect(place, _OPTIONS_OF_EXTRA.get(EXTRA_OF_SCHEME.get(scheme, ""), {}))
+        found = _connect(place)
         if found.async_impl:
             _shared[place] = found
     return found, str(found._strip_protocol(url))
 
 
-def _connect(place: str, options: dict[str, Any]) -> AbstractFileSystem:
+@contextmanager
+def connected(url: str) -> Iterator[tuple[AbstractFileSystem, str]]:
+    """As `filesystem_of`, for requests that many threads send at once.
+
+    Where a library sends one request at a time, there are a few connections, which the threads
+    share; one that failed is not used again.
+    """
+    place = _place_of(url)
+    if place not in _shared:
+        _require_packages(url)
+    from fsspec.registry import get_filesystem_class
+
+    if get_filesystem_class(scheme_of(url)).async_impl:
+        yield filesystem_of(url)
+        return
+    connections = _connections.setdefault(place, _Connections())
+    with connections.allowed:
+        files = connections.idle.pop() if connections.idle else None
+        files = files or _connect(place, skip_instance_cache=True)
+        try:
+            yield files, str(files._strip_protocol(url))
+        except (BatchageError, FileNotFoundError, PermissionError):
+            connections.idle.append(files)
+            raise
+        connections.idle.append(files)
+
+
+def _place_of(url: str) -> str:
+    """Scheme and host or bucket."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme.lower()}://{rest.partition('/')[0]}"
+
+
+def _connect(place: str, **options: Any) -> AbstractFileSystem:
+    _require_packages(place)
     from fsspec.core import url_to_fs
 
+    extra = EXTRA_OF_SCHEME.get(scheme_of(place) or "", "")
     try:
-        return url_to_fs(place, **options)[0]
+        return url_to_fs(place, **_OPTIONS_OF_EXTRA.get(extra, {}), **options)[0]
     except (ImportError, ValueError) as error:
         shown = without_password(place)
         raise UsageError(f"{shown}: this kind of address can't be used ({_text(error)})") from None

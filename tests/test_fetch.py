@@ -45,6 +45,7 @@ def test_files_come_in_order_with_their_bytes(memory, fetcher):
 
 def test_many_are_fetched_ahead_at_once(flaky, memory, fetcher, monkeypatch):
     """All requests must be under way before the first one is answered."""
+    monkeypatch.setattr(flaky, "async_impl", True)
     together = threading.Barrier(N_REQUESTS, timeout=60)
     cat = flaky.cat_file
     monkeypatch.setattr(flaky, "cat_file", lambda self, path: (together.wait(), cat(self, path))[1])

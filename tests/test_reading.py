@@ -1,10 +1,13 @@
 """The bytes of files here and elsewhere."""
 
 import hashlib
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from batchage import reading
+from batchage import reading, storage
 from batchage.errors import DecodeError, TooLargeError
 from batchage.reading import content_hash, read_local, read_remote
 
@@ -57,6 +60,45 @@ def test_what_fails_for_the_moment_is_tried_again(flaky, memory):
     memory.pipe_file("/a.jpg", b"picture")
     flaky.failures = {"/a.jpg": [TimeoutError(), ConnectionResetError(), OSError(5, "Slow down")]}
     assert read_remote("flaky://a.jpg", LIMIT) == b"picture"
+
+
+def test_few_connections_serve_many_threads(flaky, memory, monkeypatch):
+    """Where a library sends one request at a time on each."""
+    made, used, lock = [], [], threading.Lock()
+
+    def cat_file(self, path):
+        with lock:
+            assert id(self) not in used
+            used.append(id(self))
+        time.sleep(0.005)
+        with lock:
+            used.remove(id(self))
+        return b"picture"
+
+    begin = flaky.__init__
+    monkeypatch.setattr(flaky, "__init__", lambda self, **how: (made.append(1), begin(self))[0])
+    monkeypatch.setattr(flaky, "cat_file", cat_file)
+    monkeypatch.setattr(storage, "_connections", {})
+    with ThreadPoolExecutor(16) as threads:
+        found = list(threads.map(lambda n: read_remote(f"flaky://h/{n}.jpg", LIMIT, 7), range(64)))
+    assert found == [b"picture"] * 64
+    assert 1 < len(made) <= storage.N_CONNECTIONS
+
+
+def test_a_connection_that_broke_is_not_used_again(flaky, memory, monkeypatch):
+    memory.pipe_file("/h/a.jpg", b"picture")
+    monkeypatch.setattr(storage, "_connections", {})
+    used = []
+    cat = flaky.cat_file
+    monkeypatch.setattr(
+        flaky, "cat_file", lambda self, path: (used.append(self), cat(self, path))[1]
+    )
+    flaky.failures = {"/h/a.jpg": [OSError(5, "Socket is closed")]}
+    for _ in range(2):
+        assert read_remote("flaky://h/a.jpg", LIMIT, 7) == b"picture"
+    assert len(used) == 3
+    assert used[0] is not used[1]
+    assert used[1] is used[2]
 
 
 def test_an_address_of_no_kind_is_an_error_of_its_file():
