@@ -255,8 +255,8 @@ def scan(
         if contact_sheet and (config.thumbnails is None or output == "-"):
             raise UsageError("--contact-sheet needs --thumbnails and a table: give both")
         from batchage.contact_sheet import make_contact_sheets, prepare_sheets
+        from batchage.pictures import prepare_folder
         from batchage.progress import Shown, run
-        from batchage.thumbnails import prepare_folder
 
         shown = Shown(quiet, profile, json)
         if dry_run:

@@ -22,8 +22,9 @@ from batchage.decode import decode
 from batchage.errors import DecodeError, UsageError
 from batchage.lettering import draw as draw_line
 from batchage.lettering import fit, lay_out
+from batchage.pictures import SAVE_OPTIONS, prepare_folder, save_picture
 from batchage.pipeline import N_DECODERS
-from batchage.thumbnails import SAVE_OPTIONS, prepare_folder, save_picture, thumbnail_name
+from batchage.thumbnails import thumbnail_name
 from batchage.types import ImageArray
 from batchage.write import output_paths, read_columns
 

@@ -28,6 +28,7 @@ from batchage.errors import (
 from batchage.fetch import Fetched, Fetcher, FilesAhead
 from batchage.hardware import choose_compute
 from batchage.isolation import DecodePool
+from batchage.pictures import Uploads
 from batchage.predict.network import KIND
 from batchage.predict.predictor import Predictor
 from batchage.profile import DECODE, WAIT, Profile
@@ -117,6 +118,7 @@ class Pipeline:
         self._n_ahead = max(8, 2 * self._n_decoders)
         self._profile = profile or Profile()
         self._fetcher = Fetcher(config.max_pixels)
+        self._uploads = Uploads()
         # First, since they start while the networks are loaded.
         self._pool = DecodePool(self._n_decoders)
         n_recroppers = max(1, self._n_decoders // 4)
@@ -132,8 +134,11 @@ class Pipeline:
         self.compute = replace(compute, n_threads=self._n_threads)
         self._detect_batch = DETECT_BATCH[self.compute.device]
         bundle = load_bundle(config.model, KIND)
-        self._thumbnails = ThumbnailWriter(config.thumbnails) if config.thumbnails else None
-        self._crops = CropWriter(config.crops) if config.crops else None
+        self._thumbnails = self._crops = None
+        if config.thumbnails:
+            self._thumbnails = ThumbnailWriter(config.thumbnails, uploads=self._uploads)
+        if config.crops:
+            self._crops = CropWriter(config.crops, self._uploads)
         self.detector = create_detector(config.detector, config.detection, self.compute)
         self.predictor = Predictor(bundle, self.compute, config.batch_size, config.tta)
 
@@ -144,6 +149,9 @@ class Pipeline:
 
     def run(self, refs: Iterable[ImageRef]) -> Generator[ImageRecord]:
         """Finished records, in the order of `refs`; batches are filled across photos."""
+        return self._uploads.in_order(self._records(refs))
+
+    def _records(self, refs: Iterable[ImageRef]) -> Generator[ImageRecord]:
         aligned: deque[_Photo] = deque()
         waiting: deque[_Photo] = deque()
         # Closed here, and not when it is collected: a failing stage must stop the decoders at once.
@@ -380,6 +388,7 @@ class Pipeline:
     def close(self) -> None:
         """Stop the decoders and count their time."""
         self._fetcher.close()
+        self._uploads.close()
         pools = (self._pool, self._recropper)
         self._profile.add(DECODE, 0.0, sum(pool.take_cpu_seconds() for pool in pools))
         for pool in pools:

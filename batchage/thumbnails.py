@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-import tempfile
 import unicodedata
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from batchage.errors import OutputError
 from batchage.label_places import LabelPlaces
+from batchage.pictures import Uploads, prepare_folder, save_picture
 from batchage.types import (
     DecodedImage,
     FaceRecord,
@@ -29,6 +27,9 @@ from batchage.types import (
     Prediction,
 )
 
+if TYPE_CHECKING:
+    from batchage.storage import AnyPath
+
 THUMBNAIL_SIDE = 640
 
 MIN_FONT_SIZE = 11
@@ -36,14 +37,6 @@ MIN_FONT_SIZE = 11
 MIN_FONT_SHARE = 1 / 160
 MAX_NAME_BYTES = 120
 MAX_ENLARGEMENT = 2.0
-# Full-resolution colour keeps the edges of coloured labels crisp.
-_JPEG = {"format": "JPEG", "quality": 88, "optimize": True, "subsampling": "4:4:4"}
-SAVE_OPTIONS: dict[str, dict[str, Any]] = {
-    ".jpg": _JPEG,
-    ".jpeg": _JPEG,
-    ".png": {"format": "PNG"},
-}
-"""How pictures are written, by the file's suffix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +114,18 @@ class ThumbnailWriter:
     Args:
         folder: Where to write; made where it does not exist.
         side: Longest side of a thumbnail in pixels.
+        uploads: What takes pictures for a store; None puts each before going on.
 
     Raises:
         OutputError: The folder can't be made or written.
     """
 
-    def __init__(self, folder: Path, side: int = THUMBNAIL_SIDE) -> None:
+    def __init__(
+        self, folder: AnyPath, side: int = THUMBNAIL_SIDE, uploads: Uploads | None = None
+    ) -> None:
         self.folder = folder
         self.side = side
+        self._uploads = uploads
         prepare_folder(folder)
 
     def reduced(self, image: DecodedImage) -> DecodedImage:
@@ -146,7 +143,8 @@ class ThumbnailWriter:
             OutputError: The file can't be written.
         """
         name = thumbnail_name(record.ref.root, record.ref.relative)
-        save_picture(draw(image, record.faces, self.side), self.folder / name)
+        pixels = draw(image, record.faces, self.side)
+        save_picture(pixels, self.folder / name, self._uploads)
         return name
 
 
@@ -155,13 +153,15 @@ class CropWriter:
 
     Args:
         folder: Where to write; made where it does not exist.
+        uploads: As of `ThumbnailWriter`.
 
     Raises:
         OutputError: The folder can't be made or written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: AnyPath, uploads: Uploads | None = None) -> None:
         self.folder = folder
+        self._uploads = uploads
         prepare_folder(folder)
 
     def write(self, ref: ImageRef, face_index: int, pixels: ImageArray) -> str:
@@ -179,7 +179,7 @@ class CropWriter:
             OutputError: The file can't be written.
         """
         name = thumbnail_name(ref.root, ref.relative, f"-face{face_index:03d}.png")
-        save_picture(pixels, self.folder / name)
+        save_picture(pixels, self.folder / name, self._uploads)
         return name
 
 
@@ -196,51 +196,6 @@ class _Label:
 
 def _is_safe(char: str) -> bool:
     return char in "-_" or unicodedata.category(char)[0] in "LNM"
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make a folder where it does not exist, and see that it can be written.
-
-    Raises:
-        OutputError: It can't.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"Can't write into the folder {folder} ({_reason(error)}): choose another folder or "
-            "change its permissions."
-        ) from error
-
-
-def save_picture(pixels: ImageArray, path: Path) -> None:
-    """Write a picture without any metadata, whole or not at all.
-
-    Args:
-        pixels: RGB uint8 `(h, w, 3)`.
-        path: The file to write or replace; its suffix is one of `SAVE_OPTIONS`.
-
-    Raises:
-        OutputError: The file can't be written.
-    """
-    part = path.with_name(f".batchage-{uuid.uuid4().hex}.tmp")
-    try:
-        try:
-            Image.fromarray(pixels).save(part, **SAVE_OPTIONS[path.suffix.lower()])
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"Can't write {path} ({_reason(error)}): check that its folder exists, can be written "
-            "and has free space."
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _resized(pixels: ImageArray, factor: float) -> ImageArray:

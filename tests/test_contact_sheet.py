@@ -12,7 +12,8 @@ import batchage
 from batchage import contact_sheet
 from batchage.contact_sheet import CELL, COLUMNS, ROWS, make_contact_sheets
 from batchage.errors import OutputError, UsageError
-from batchage.thumbnails import save_picture, thumbnail_name
+from batchage.pictures import save_picture
+from batchage.thumbnails import thumbnail_name
 from batchage.write import read_table
 from tests.builders import write_tables
 from tests.test_redraw import PHOTOS, make_photo, make_record, run

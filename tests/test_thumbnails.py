@@ -13,12 +13,12 @@ from PIL import Image
 
 from batchage import thumbnails
 from batchage.errors import OutputError
+from batchage.pictures import save_picture
 from batchage.thumbnails import (
     LABEL_STYLES,
     CropWriter,
     ThumbnailWriter,
     draw,
-    save_picture,
     thumbnail_name,
 )
 from batchage.types import DecodedImage, ImageRecord, ImageRef, Status

@@ -18,11 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from batchage.write import tables
 from batchage.errors import OutputError, UsageError
 from batchage.sink import StreamSink
 from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
-from batchage.write import output_paths, read_columns, read_table, unescape_cell
+from batchage.write import output_paths, read_columns, read_table, tables, unescape_cell
 from batchage.write.base import FORMATS
 from batchage.write.csv import RISKY, escape_cell
 from batchage.write.schema import FACES, IMAGES, faces_batch, images_batch

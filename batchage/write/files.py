@@ -67,7 +67,9 @@ def as_output_error(
             reason = error.strerror or str(error)
             advice = remedy or REMEDY
         else:
-            reason, advice = reason_of(error), remedy or STORE_REMEDY
+            is_missing = isinstance(error, FileNotFoundError)
+            reason = "there is no such bucket or folder" if is_missing else reason_of(error)
+            advice = remedy or STORE_REMEDY
         shown = without_password(str(place))
         raise OutputError(f"{shown}: could not be {done} ({reason}); {advice}") from None
 
