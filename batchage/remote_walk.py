@@ -65,6 +65,7 @@ class Entry:
         size: Bytes, or None where they are not said.
         mtime: Seconds since the epoch, or None.
         error: Why it can't be read, if that is known.
+        is_link: Whether it is another name for something that is elsewhere.
     """
 
     name: str
@@ -73,6 +74,12 @@ class Entry:
     size: int | None = None
     mtime: float | None = None
     error: str | None = None
+    is_link: bool = False
+
+    def is_like(self, other: Entry) -> bool:
+        """Whether it may be the same one by another way."""
+        own = (self.name, self.is_folder, self.size, self.mtime)
+        return own == (other.name, other.is_folder, other.size, other.mtime)
 
 
 def without_slash(url: str) -> str:
@@ -140,7 +147,7 @@ def _entries(
 
 def _followed(files: AbstractFileSystem, link: dict[str, Any]) -> dict[str, Any]:
     try:
-        return {**files.info(link["name"]), "name": link["name"]}
+        return {**files.info(link["name"]), "name": link["name"], "is_link": True}
     except FileNotFoundError:
         return {**link, "error": "the link's target doesn't exist"}
 
@@ -167,7 +174,15 @@ def _entry(name: str, url: str, info: dict[str, Any]) -> Entry:
         error = "not a regular file" if info["type"] != "file" else None
         error = error or (missing_reader() if is_raw(url) else None)
     size = info.get("size")
-    return Entry(name, url, is_folder, size if isinstance(size, int) else None, _time(info), error)
+    return Entry(
+        name=name,
+        url=url,
+        is_folder=is_folder,
+        size=size if isinstance(size, int) else None,
+        mtime=_time(info),
+        error=error,
+        is_link="is_link" in info,
+    )
 
 
 def _time(info: dict[str, Any]) -> float | None:
@@ -197,6 +212,8 @@ class _Folder:
 
     url: str
     relative: str
+    is_link: bool = False
+    found: list[Entry] = field(default_factory=list)
     entries: Iterator[Entry] = field(default_factory=lambda: iter(()))
     to_list: Iterator[Entry] = field(default_factory=lambda: iter(()))
     listings: deque[Future[list[Entry]]] = field(default_factory=deque)
@@ -261,8 +278,10 @@ class RemoteWalk:
                         display_name(entered.relative) or ".",
                         error=f"{problem}: {UNREAD_FOLDER}",
                     )
-                stack.append(entered)
+                if not any(_is_loop(entered, parent) for parent in stack):
+                    stack.append(entered)
                 entered = None
+                continue
             folder = stack[-1]
             entry = next(folder.entries, None)
             if entry is None:
@@ -276,7 +295,7 @@ class RemoteWalk:
                 listing = folder.listings.popleft()
                 self._ask_ahead(folder)
                 if not self._is_repeated(entry.url):
-                    entered = _Folder(entry.url, relative)
+                    entered = _Folder(entry.url, relative, entry.is_link)
             elif entry.error and self._filter.recursive:
                 yield _ref(entry, shown_root, f"{relative}/" if relative else "/")
 
@@ -285,7 +304,7 @@ class RemoteWalk:
         if depth >= DEEPEST:
             return "too many folders inside each other"
         try:
-            entries = listing.result()
+            entries = folder.found = listing.result()
         except OSError as error:
             return reason_of(error)
         prefix = f"{folder.relative}/" if folder.relative else ""
@@ -315,6 +334,13 @@ class RemoteWalk:
     def close(self) -> None:
         """Ask for no more."""
         self._threads.close()
+
+
+def _is_loop(folder: _Folder, parent: _Folder) -> bool:
+    """Whether a link seems to lead back to a folder on the way: the same things are in it."""
+    if not folder.is_link or not folder.found or len(folder.found) != len(parent.found):
+        return False
+    return all(map(Entry.is_like, folder.found, parent.found))
 
 
 def _shown(root: str) -> str:

@@ -243,6 +243,26 @@ def test_links_are_followed_and_other_things_are_rows(flaky, memory, monkeypatch
     assert pipe.error == "not a regular file"
 
 
+def test_links_that_lead_back_are_left(flaky, memory, monkeypatch):
+    """As on a disk; links to other folders are entered."""
+    memory.pipe_file("/photos/a.jpg", b"\xff\xd8\xff")
+    memory.pipe_file("/photos/other/b.jpg", b"\xff\xd8\xff")
+
+    def ls(self, path, detail=True):
+        kinds = {"a.jpg": "file", "album": "link", "back": "link", "other": "directory"}
+        if path.rpartition("/")[2] in ("album", "other"):
+            kinds = {"b.jpg": "file", "up": "link"}
+        return [{"name": f"{path}/{n}", "type": k, "size": 3} for n, k in kinds.items()]
+
+    def info(self, path):
+        return {"name": path, "type": "directory", "size": 3}
+
+    monkeypatch.setattr(flaky, "ls", ls)
+    monkeypatch.setattr(flaky, "info", info)
+    found = relatives(iter_images(["flaky://photos"]))
+    assert found == ["a.jpg", "album/b.jpg", "other/b.jpg"]
+
+
 def test_folders_without_end_are_left(flaky, memory, monkeypatch):
     memory.mkdir("/photos")
 
