@@ -12,7 +12,8 @@ from batchage.errors import BatchageError, BundleError, DecodeError, OutputError
 if TYPE_CHECKING:
     from batchage.analyzer import Analyzer
     from batchage.api import Scan, ScanResult, scan
-    from batchage.config import DetectorSettings, ScanConfig
+    from batchage.compaction import compact
+    from batchage.config import DetectorSettings, RaySettings, ScanConfig
     from batchage.contact_sheet import make_contact_sheets
     from batchage.detect import Detector, register_detector
     from batchage.evaluation.run import Evaluation, evaluate
@@ -32,12 +33,14 @@ __all__ = [
     "DetectorSettings",
     "Evaluation",
     "OutputError",
+    "RaySettings",
     "Scan",
     "ScanConfig",
     "ScanFilter",
     "ScanResult",
     "UsageError",
     "__version__",
+    "compact",
     "draw_thumbnails",
     "evaluate",
     "iter_images",
@@ -53,11 +56,13 @@ _LAZY = {
     "Detector": "batchage.detect",
     "DetectorSettings": "batchage.config",
     "Evaluation": "batchage.evaluation.run",
+    "RaySettings": "batchage.config",
     "Scan": "batchage.api",
     "ScanConfig": "batchage.config",
     "ScanFilter": "batchage.walk",
     "ScanResult": "batchage.api",
     "__version__": "batchage.version",
+    "compact": "batchage.compaction",
     "draw_thumbnails": "batchage.redraw",
     "evaluate": "batchage.evaluation.run",
     "iter_images": "batchage.walk",

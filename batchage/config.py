@@ -59,17 +59,22 @@ class RaySettings:
             says, or else a cluster on this machine that ends with the scan.
         num_actors: Pipelines at work; None is one a GPU, or one a processor without GPUs.
         gpus_per_actor: GPUs of each, also a fraction; None is 1 where there are any.
+        unit_photos: What an actor takes at once: large enough that the ends of units cost little,
+            small enough that little is lost with one.
     """
 
     address: str | None = None
     num_actors: int | None = None
     gpus_per_actor: float | None = None
+    unit_photos: int = 64
 
     def __post_init__(self) -> None:
         if self.num_actors is not None and self.num_actors < 1:
             raise UsageError(f"{self.num_actors} actors: give 1 or more")
         if self.gpus_per_actor is not None and not self.gpus_per_actor >= 0:
             raise UsageError(f"{self.gpus_per_actor} GPUs per actor: give 0 or more")
+        if self.unit_photos < 1:
+            raise UsageError(f"{self.unit_photos} photos a unit: give 1 or more")
 
 
 @dataclass(frozen=True, slots=True)

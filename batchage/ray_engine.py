@@ -44,8 +44,6 @@ from batchage.profile import Profile
 from batchage.types import ImageRecord, ImageRef, Status
 from batchage.version import __version__
 
-UNIT_PHOTOS = 64
-"""What goes to an actor at once: large enough that the ends of units cost little."""
 UNITS_AHEAD = 4
 """Units under way, for each actor."""
 DEATHS = 3
@@ -62,12 +60,13 @@ log = logging.getLogger("batchage")
 class _Units:
     """The units that are under way, and where actors died: an actor beside the driver.
 
-    It keeps a unit until the driver has its records, so that any of it can be read again.
+    It keeps a unit until the driver has its records, so that it can be scanned again.
     """
 
     def __init__(self) -> None:
         self._units: dict[int, list[ImageRef]] = {}
-        self._end: int | None = None
+        self._n_offered = 0
+        self._is_all = False
         self._at: dict[int, int] = {}
         self._deaths: dict[int, Counter[int]] = {}
         self._news = asyncio.Condition()
@@ -76,25 +75,29 @@ class _Units:
         """Offer a unit."""
         async with self._news:
             self._units[number] = refs
+            self._n_offered = number + 1
             self._news.notify_all()
 
-    async def end(self, n_units: int) -> None:
+    async def end(self) -> None:
         """Say that there are no more."""
         async with self._news:
-            self._end = n_units
+            self._is_all = True
             self._news.notify_all()
 
-    async def get(self, number: int) -> list[ImageRef] | None:
-        """A unit, once it is there; None after the last."""
+    async def is_offered(self, number: int) -> bool:
+        """Whether there is or was such a unit, once it is known: reading may begin again."""
         async with self._news:
-            await self._news.wait_for(lambda: number in self._units or self._is_past(number))
-        return self._units.get(number)
+            await self._news.wait_for(lambda: number < self._n_offered or self._is_all)
+        return number < self._n_offered
 
-    def _is_past(self, number: int) -> bool:
-        return self._end is not None and number >= self._end
+    async def get(self, number: int) -> list[ImageRef]:
+        """A unit; an empty one if its records have come already."""
+        return self._units.get(number, [])
 
     async def begin(self, number: int) -> dict[int, int]:
         """Note that an actor takes a unit; how many died at each photo of it, and at the whole."""
+        if number not in self._units:
+            return {}
         deaths = self._deaths.setdefault(number, Counter())
         if number in self._at:
             deaths[self._at[number]] += 1
@@ -126,8 +129,7 @@ class _UnitSource(Datasource):  # type: ignore[misc]
 
         def read() -> Iterator[pa.Table]:
             for number in itertools.count():
-                refs = ray.get(units.get.remote(number))
-                if refs is None:
+                if not ray.get(units.is_offered.remote(number)):
                     return
                 yield pa.table({"unit": [number]})
 
@@ -213,9 +215,15 @@ class _Shares:
     def n_cores(self) -> int:
         return max(1, int(self.cpus))
 
-    def request(self) -> dict[str, float]:
-        """As Ray takes it."""
-        return {"num_cpus": self.cpus, "num_gpus": self.gpus}
+    def request(self) -> dict[str, Any]:
+        """What an actor asks Ray for.
+
+        Half of its processors: where a machine is lost, its actors find place on the others, or
+        else their units would wait until it is back.
+        """
+        half = self.cpus / 2
+        cpus = float(int(half)) if half >= 1 else half
+        return {"num_cpus": cpus, "num_gpus": self.gpus, "scheduling_strategy": "SPREAD"}
 
 
 def share_out(config: ScanConfig, n_cpus: float, n_gpus: float) -> _Shares:
@@ -300,13 +308,13 @@ class RayEngine:
         with closing(self._results(units)) as results:
             while True:
                 while not is_all and n_out - n_back < UNITS_AHEAD * self._shares.n_actors:
-                    unit = list(itertools.islice(source, UNIT_PHOTOS))
+                    unit = list(itertools.islice(source, self._config.ray.unit_photos))
                     if unit:
                         units.put.remote(n_out, unit)
                         n_out += 1
                     else:
                         is_all = True
-                        units.end.remote(n_out)
+                        units.end.remote()
                 if is_all and n_back == n_out:
                     return
                 with self._profile.stage(WAIT):
