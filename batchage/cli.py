@@ -114,8 +114,8 @@ def scan(
         typer.Option(
             "-o",
             "--output",
-            help="Table to write: .parquet, .csv, .jsonl, .feather, .sqlite or .json (COCO); "
-            "- for CSV on standard output.",
+            help="Table to write, a path or URL: .parquet, .csv, .jsonl, .feather, .sqlite or "
+            ".json (COCO), no suffix for a folder of Parquet files; - for CSV on standard output.",
         ),
     ] = "results.parquet",
     thumbnails: Annotated[str | None, typer.Option(help="Folder for annotated thumbnails.")] = None,
@@ -271,16 +271,16 @@ def scan(
             prepare_sheets(contact_sheet)
         unread = run(config, list(inputs or []), files_from, shown)
         if contact_sheet and config.thumbnails:
-            sheets = make_contact_sheets(table, config.thumbnails, contact_sheet, quiet)
+            sheets = make_contact_sheets(output, str(config.thumbnails), contact_sheet, quiet)
             if not quiet:
                 typer.echo(f"contact sheets: {', '.join(map(str, sheets))}", err=True)
         if report:
-            _make_report(table, report, None, quiet)
+            _make_report(output, report, None, quiet)
     if unread:
         raise typer.Exit(EXIT_UNREAD)
 
 
-def _make_report(table: Path, output: Path, thumbnails: Path | None, quiet: bool = False) -> None:
+def _make_report(table: str, output: Path, thumbnails: str | None, quiet: bool = False) -> None:
     from batchage.reporting.make import report as make
 
     page = make(table, output, thumbnails)
@@ -290,7 +290,7 @@ def _make_report(table: Path, output: Path, thumbnails: Path | None, quiet: bool
 
 @app.command()
 def evaluate(
-    table: Annotated[Path, typer.Argument(help="Table of faces that a scan wrote.")],
+    table: Annotated[str, typer.Argument(help="Table or folder that a scan wrote, or its URL.")],
     labels: Annotated[
         Path,
         typer.Option(
@@ -320,12 +320,12 @@ def evaluate(
 
 @app.command()
 def report(
-    table: Annotated[Path, typer.Argument(help="Table of faces that a scan wrote.")],
+    table: Annotated[str, typer.Argument(help="Table or folder that a scan wrote, or its URL.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the page.")] = Path(
         "report"
     ),
     thumbnails: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Folder of the scan's thumbnails, if it is not where it was written."),
     ] = None,
 ) -> None:
@@ -336,10 +336,10 @@ def report(
 
 @app.command()
 def thumbnails(
-    table: Annotated[Path, typer.Argument(help="Table of faces that a scan wrote.")],
+    table: Annotated[str, typer.Argument(help="Table or folder that a scan wrote, or its URL.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for the thumbnails.")
-    ] = Path("thumbs"),
+        str, typer.Option("-o", "--output", help="Folder for the thumbnails, or its URL.")
+    ] = "thumbs",
     photos: Annotated[
         str | None,
         typer.Option(help="Folder of the photos, or its URL, if they are elsewhere now."),
@@ -362,6 +362,28 @@ def thumbnails(
         not_drawn = run(table, output, photos, side, contact_sheet, quiet)
     if not_drawn:
         raise typer.Exit(EXIT_UNREAD)
+
+
+@app.command()
+def compact(
+    table: Annotated[str, typer.Argument(help="Table or folder that a scan wrote, or its URL.")],
+    output: Annotated[
+        str,
+        typer.Option("-o", "--output", help="What to write, a path or URL, as of batchage scan."),
+    ],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a finished output.")
+    ] = False,
+) -> None:
+    """Write a scan's tables in another format or place, such as a folder of files as one.
+
+    Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted, 143 terminated.
+    """
+    with _errors_to_exit_codes():
+        from batchage.compaction import compact as run_compaction
+
+        paths = run_compaction(table, output, overwrite)
+        typer.echo(f"written: {', '.join(dict.fromkeys(map(str, paths)))}", err=True)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -24,9 +25,13 @@ from batchage.lettering import draw as draw_line
 from batchage.lettering import fit, lay_out
 from batchage.pictures import SAVE_OPTIONS, prepare_folder, save_picture
 from batchage.pipeline import N_DECODERS
+from batchage.storage import locate
 from batchage.thumbnails import thumbnail_name
 from batchage.types import ImageArray
 from batchage.write import output_paths, read_columns
+
+if TYPE_CHECKING:
+    from batchage.storage import AnyPath
 
 COLUMNS, ROWS = 6, 7
 CELL = 480
@@ -90,8 +95,8 @@ def make_contact_sheets(
     The same thumbnails give the same files. A photo without a thumbnail keeps an empty place.
 
     Args:
-        table: The faces table that the scan wrote.
-        thumbnails: Folder of its thumbnails.
+        table: The faces table that the scan wrote, or the folder of a dataset; also URLs.
+        thumbnails: Folder of its thumbnails, or its URL.
         output: The first sheet, `.jpg` or `.png`; further ones are beside it, `-002` and so on.
         quiet: Show no progress on standard error.
 
@@ -104,36 +109,37 @@ def make_contact_sheets(
     """
     from tqdm import tqdm
 
-    place, folder, source = Path(output), Path(thumbnails), output_paths(Path(table)).faces
+    place, folder, paths = Path(output), locate(thumbnails), output_paths(locate(table))
     prepare_sheets(place)
-    names = read_columns(source, ("root", "image_path"))
+    names = read_columns(paths.faces, ("root", "image_path"))
     faces = Counter(zip(*(names[name].to_pylist() for name in names.column_names), strict=True))
     n_sheets = max(1, math.ceil(len(faces) / (COLUMNS * ROWS)))
     # Few photos stand in a block and not in one row.
     columns = min(COLUMNS, math.ceil(math.sqrt(1.5 * len(faces))))
     count = f" · {len(faces):,} photos, {faces.total():,} faces"
-    photos, paths = iter(faces), []
+    photos, sheets = iter(faces), []
     with ThreadPoolExecutor(N_DECODERS, "tile") as threads:
         for number in tqdm(
             range(1, n_sheets + 1), unit=" sheets", file=sys.stderr, disable=quiet or None
         ):
             part = itertools.islice(photos, COLUMNS * ROWS)
             about = f"{count} · sheet {number} of {n_sheets}"
-            paths.append(sheet_path(place, number))
+            sheets.append(sheet_path(place, number))
             # The tiles are given away here, so that those of two sheets are never held.
             tiles = threads.map(lambda photo: _tile(folder, *photo), part)
-            save_picture(_sheet(list(tiles), columns, source.name, about), paths[-1])
+            save_picture(_sheet(list(tiles), columns, paths.output.name, about), sheets[-1])
     if (later := sheet_path(place, n_sheets + 1)).exists():
         log.warning("%s: is left of earlier, longer contact sheets; delete it", later)
-    return paths
+    return sheets
 
 
-def _tile(folder: Path, root: str | None, relative: str | None) -> _Tile:
+def _tile(folder: AnyPath, root: str | None, relative: str | None) -> _Tile:
     root, relative = root or "", relative or ""
     caption = PurePosixPath(relative).name
     try:
         path = folder / thumbnail_name(root, relative)
-        pixels = decode(path, max_pixels=MAX_PIXELS, enough=CELL).pixels
+        place = path if isinstance(path, Path) else str(path)
+        pixels = decode(place, max_pixels=MAX_PIXELS, enough=CELL).pixels
     except DecodeError:
         return _Tile(None, caption)
     height, width = pixels.shape[:2]

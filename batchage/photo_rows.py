@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,9 @@ from batchage.errors import DecodeError
 from batchage.storage import is_url
 from batchage.types import FaceRecord, Pose, Prediction
 from batchage.write import output_paths, read_columns
+
+if TYPE_CHECKING:
+    from batchage.storage import AnyPath
 
 BOX = ("x1", "y1", "x2", "y2")
 NUMBERS = (*BOX, "age_years", "gender_prob_female", "image_width", "image_height")
@@ -80,11 +84,11 @@ class PhotoRows:
         return faces
 
 
-def read_photos(table: Path) -> list[PhotoRows]:
+def read_photos(table: AnyPath) -> list[PhotoRows]:
     """The photos with faces of a scan's tables, in the order of the faces table.
 
     Args:
-        table: The faces table.
+        table: The faces table, or the folder of a dataset.
 
     Raises:
         UsageError: The tables can't be read.

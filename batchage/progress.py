@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from tqdm import tqdm
@@ -26,6 +27,9 @@ from batchage.lettering import printable
 from batchage.summary import show
 from batchage.types import ImageRef
 from batchage.walk import ScanFilter, iter_images, iter_listed, read_list
+
+if TYPE_CHECKING:
+    from batchage.storage import AnyPath
 
 HOW_TO_GO_ON = "; what was computed is saved, the same command goes on from there"
 log = logging.getLogger("batchage")
@@ -77,7 +81,7 @@ def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: S
     tally = scan.sink.tally
     if not tally.files:
         log.warning("no photos were found; the table is empty")
-    places: dict[str, Path] = {}
+    places: dict[str, AnyPath] = {}
     if paths := scan.sink.paths:
         places = {"faces table": paths.faces, "images table": paths.images}
     if config.thumbnails:

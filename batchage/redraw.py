@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchage.budget import ByteBudget
 from batchage.config import DECODED_BYTES, ScanConfig
@@ -24,11 +24,14 @@ from batchage.lettering import printable
 from batchage.photo_rows import PhotoRows, as_file_name, photo_path, read_photos
 from batchage.pipeline import DECODED_AHEAD, N_DECODERS, REDUCED_SIDE
 from batchage.remote_walk import examine
-from batchage.storage import is_url
+from batchage.storage import is_url, locate
 from batchage.thumbnails import THUMBNAIL_SIDE, ThumbnailWriter
 from batchage.types import DecodedImage, ImageRecord, ImageRef, Status
 from batchage.write import output_paths
 from batchage.write.files import read_object
+
+if TYPE_CHECKING:
+    from batchage.storage import AnyPath
 
 SIDES = range(64, 16_385)
 """Sides of thumbnails that can be asked for, in pixels."""
@@ -62,7 +65,7 @@ class Redrawn:
     thumbnails: list[str] = field(default_factory=list)
     not_drawn: list[NotDrawn] = field(default_factory=list)
 
-    def summary(self, folder: Path) -> str:
+    def summary(self, folder: str) -> str:
         """One line that says how it went, and what to do if photos are gone."""
         done = f"{len(self.thumbnails):,} thumbnails in {folder}"
         if not self.not_drawn:
@@ -88,8 +91,8 @@ def draw_thumbnails(
     if the call is interrupted.
 
     Args:
-        table: A faces table that a scan wrote.
-        output: Folder for the thumbnails; made where it is missing.
+        table: A faces table that a scan wrote, or the folder of a dataset; also URLs.
+        output: Folder for the thumbnails, or its URL; made where it is missing.
         photos: The folder where the photos are now, or its URL; None looks where they were scanned.
         side: Longest side of a thumbnail in pixels, 64 to 16,384.
         quiet: Show no progress on standard error.
@@ -104,9 +107,10 @@ def draw_thumbnails(
         raise UsageError(f"side {side}: give {SIDES[0]} to {SIDES[-1]} pixels")
     if photos is not None and not _is_folder(photos):
         raise UsageError(f"{photos}: no such folder of photos")
-    rows = read_photos(Path(table))
-    writer = ThumbnailWriter(Path(output), side)
-    artist = _Artist(writer, photos, _scan_settings(output_paths(Path(table)).about))
+    source = locate(table)
+    rows = read_photos(source)
+    writer = ThumbnailWriter(locate(output), side)
+    artist = _Artist(writer, photos, _scan_settings(output_paths(source).about))
     redrawn = Redrawn()
     shown = {"total": len(rows), "unit": " photos", "disable": quiet or None}
     try:
@@ -134,7 +138,7 @@ def _is_folder(place: str | os.PathLike[str]) -> bool:
         return False
 
 
-def _scan_settings(about: Path) -> dict[str, Any]:
+def _scan_settings(about: AnyPath) -> dict[str, Any]:
     """What decoding goes by: the scan's settings, or their defaults where they are unknown."""
     defaults = ScanConfig()
     settings = {"detect_size": defaults.detection.detect_size, "max_pixels": defaults.max_pixels}
@@ -249,8 +253,8 @@ def _has_changed(photo: PhotoRows, image: DecodedImage) -> bool:
 
 
 def run(
-    table: Path,
-    output: Path,
+    table: str,
+    output: str,
     photos: str | None,
     side: int | None,
     contact_sheet: Path | None,

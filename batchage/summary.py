@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
 from batchage.types import ERROR_STATUSES, Status
+
+if TYPE_CHECKING:
+    from batchage.storage import AnyPath
 
 BAR_WIDTH = 30
 
@@ -67,7 +70,7 @@ def show(
     console: Console,
     tally: Tally,
     seconds: float,
-    places: dict[str, Path],
+    places: Mapping[str, AnyPath],
     taken_over: int = 0,
     gone: int = 0,
 ) -> None:
@@ -114,7 +117,7 @@ def show(
             table.add_row(f"age {decade}–{decade + 9}", f"{bar} {n:,}")
     if places:
         table.add_section()
-        names: dict[Path, list[str]] = {}
+        names: dict[AnyPath, list[str]] = {}
         for name, path in places.items():
             names.setdefault(path, []).append(name)
         for path, called in names.items():

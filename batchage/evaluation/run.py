@@ -14,6 +14,7 @@ from batchage.evaluation.labels import read_csv
 from batchage.evaluation.metrics import all_metrics
 from batchage.evaluation.plots import save_plots
 from batchage.evaluation.report import markdown_table, sections
+from batchage.storage import locate
 from batchage.write import read_columns
 
 RESULTS_FILE = "evaluation.json"
@@ -57,7 +58,7 @@ def evaluate(
         batchage.evaluate("results.parquet", "labels.csv").metrics["all"]["age_mae"]
 
     Args:
-        table: A faces table that a scan wrote.
+        table: A faces table that a scan wrote, or the folder of a dataset; also URLs.
         labels: A CSV file with `path`, `age` (or `age_min` and `age_max`), and as wanted `gender`
             and `group`.
         output: Folder for `evaluation.json`, `evaluation.md` and plots; None writes nothing.
@@ -66,7 +67,7 @@ def evaluate(
         UsageError: Table or labels can't be used, or no label names a photo of the table.
         OutputError: The folder can't be written.
     """
-    faces, found = read_columns(Path(table), COLUMNS).to_pylist(), read_csv(Path(labels))
+    faces, found = read_columns(locate(table), COLUMNS).to_pylist(), read_csv(Path(labels))
     try:
         joined = join(faces, found)
     except UsageError as error:

@@ -7,8 +7,9 @@ import contextlib
 import hashlib
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -21,12 +22,18 @@ from batchage.reporting.data import (
     page_data,
     read_script,
 )
+from batchage.storage import locate, reason_of
 from batchage.thumbnails import thumbnail_name
 from batchage.types import Status
 from batchage.version import __version__
 from batchage.write import output_paths, read_columns
-from batchage.write.files import read_object
+from batchage.write.files import folder_at, read_bytes, read_object
 
+if TYPE_CHECKING:
+    from batchage.storage import AnyPath
+
+DOWNLOADS = 16
+"""Thumbnails that come from a store at once."""
 PAGE, DATA = "index.html", "data.js"
 TEMPLATES = Path(__file__).parent / "page"
 
@@ -43,9 +50,10 @@ def report(
         batchage.report("results.parquet", "report")
 
     Args:
-        table: A faces table that a scan wrote.
+        table: A faces table that a scan wrote, or the folder of a dataset; also URLs.
         output: Folder for the page; made where it is missing, files of an earlier report replaced.
-        thumbnails: Folder of the scan's thumbnails; None takes the one that the scan wrote to.
+        thumbnails: Folder of the scan's thumbnails, or its URL; None takes the one that the scan
+            wrote to.
 
     Returns:
         The page.
@@ -54,22 +62,22 @@ def report(
         UsageError: The tables can't be used.
         OutputError: The folder can't be written.
     """
-    paths, folder = output_paths(Path(table)), Path(output)
+    paths, folder = output_paths(locate(table)), Path(output)
     faces = read_columns(paths.faces, FACE_COLUMNS)
     images = read_columns(paths.images, IMAGE_COLUMNS)
     about: dict[str, Any] = {}
     # A table without it can be shown all the same.
     with contextlib.suppress(OSError, ValueError):
         about = read_object(paths.about)
-    source = _recorded_thumbnails(about) if thumbnails is None else Path(thumbnails)
-    if source and not source.is_dir():
+    source = _recorded_thumbnails(about) if thumbnails is None else locate(thumbnails)
+    if isinstance(source, Path) and not source.is_dir():
         raise UsageError(f"{source}: no such folder of thumbnails")
     data = page_data(faces, images)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _bring_thumbnails(data, source, folder / REPORT_THUMBNAILS)
         (folder / DATA).write_text(as_script(data), encoding="utf-8")
-        (folder / PAGE).write_text(_page(faces, images, about, paths.faces), encoding="utf-8")
+        (folder / PAGE).write_text(_page(faces, images, about, paths.output.name), encoding="utf-8")
     except OSError as error:
         raise OutputError(
             f"{folder}: the report can't be written ({error.strerror or error}); "
@@ -78,40 +86,59 @@ def report(
     return folder / PAGE
 
 
-def _recorded_thumbnails(about: dict[str, Any]) -> Path | None:
+def _recorded_thumbnails(about: dict[str, Any]) -> AnyPath | None:
     settings = about.get("settings")
     recorded = settings.get("thumbnails") if isinstance(settings, dict) else None
-    return Path(recorded) if isinstance(recorded, str) and Path(recorded).is_dir() else None
+    if not isinstance(recorded, str):
+        return None
+    place = locate(recorded)
+    return place if not isinstance(place, Path) or place.is_dir() else None
 
 
-def _bring_thumbnails(data: dict[str, Any], source: Path | None, target: Path) -> None:
+def _bring_thumbnails(data: dict[str, Any], source: AnyPath | None, target: Path) -> None:
     """Link or copy what the page shows, so that the folder is whole; forget what isn't there.
 
     A table may come from elsewhere and name any file: only a photo's own thumbnail is taken.
     """
     photos = data["photos"]
     wanted = map(thumbnail_name, photos.pop("root"), photos["path"])
+    there = _thumbnails_in(source) if source else set()
     photos["thumbnail"] = [
-        name if source and name == own and _is_thumbnail(source / name) else None
+        name if name == own and name in there else None
         for name, own in zip(photos["thumbnail"], wanted, strict=True)
     ]
     target.mkdir(exist_ok=True)
-    if source is None or source.samefile(target):
+    if source is None or (isinstance(source, Path) and source.samefile(target)):
         return
     brought = set(filter(None, photos["thumbnail"]))
     for name in _brought_before(target.parent) - brought:
         (target / name).unlink(missing_ok=True)
-    for name in brought:
-        place = target / name
-        place.unlink(missing_ok=True)
-        try:
-            os.link(source / name, place)
-        except OSError:
-            shutil.copyfile(source / name, place)
+    with ThreadPoolExecutor(DOWNLOADS, "bring") as threads:
+        for _ in threads.map(lambda name: _bring(source / name, target / name), brought):
+            pass
 
 
-def _is_thumbnail(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
+def _thumbnails_in(folder: AnyPath) -> set[str]:
+    if isinstance(folder, Path):
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
+    try:
+        return set(folder_at(folder).names())
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: the thumbnails can't be read ({reason_of(error)}); check the address"
+        ) from None
+
+
+def _bring(source: AnyPath, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    if not isinstance(source, Path):
+        target.write_bytes(read_bytes(source))
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _brought_before(folder: Path) -> set[str]:
@@ -123,7 +150,7 @@ def _brought_before(folder: Path) -> set[str]:
         return set()
 
 
-def _page(faces: pa.Table, images: pa.Table, about: dict[str, Any], table: Path) -> str:
+def _page(faces: pa.Table, images: pa.Table, about: dict[str, Any], title: str) -> str:
     import jinja2
 
     from batchage.reporting.plots import draw_plots
@@ -142,7 +169,7 @@ def _page(faces: pa.Table, images: pa.Table, about: dict[str, Any], table: Path)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     statuses = photos.status.value_counts()
     return environment.get_template("page.html").render(
-        title=table.name,
+        title=title,
         version=__version__,
         model=str(about.get("model_id", "")),
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
