@@ -16,7 +16,7 @@ import os
 import signal
 import socket
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -30,6 +30,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
 from ray.data.block import BlockMetadata
 from ray.exceptions import RayError
+from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from batchage.bundle import load_bundle
@@ -60,13 +61,14 @@ log = logging.getLogger("batchage")
 class _Units:
     """The units that are under way, and where actors died: an actor beside the driver.
 
-    It keeps a unit until the driver has its records, so that it can be scanned again.
+    It keeps a unit until the driver has its records, so that it can be scanned again. What is asked
+    of it may be carried out in another order.
     """
 
     def __init__(self) -> None:
         self._units: dict[int, list[ImageRef]] = {}
-        self._n_offered = 0
-        self._is_all = False
+        self._n_done = 0
+        self._end: int | None = None
         self._at: dict[int, int] = {}
         self._deaths: dict[int, Counter[int]] = {}
         self._news = asyncio.Condition()
@@ -75,24 +77,22 @@ class _Units:
         """Offer a unit."""
         async with self._news:
             self._units[number] = refs
-            self._n_offered = number + 1
             self._news.notify_all()
 
-    async def end(self) -> None:
-        """Say that there are no more."""
+    async def end(self, n_units: int) -> None:
+        """Say how many there are."""
         async with self._news:
-            self._is_all = True
+            self._end = n_units
             self._news.notify_all()
 
-    async def is_offered(self, number: int) -> bool:
-        """Whether there is or was such a unit, once it is known: reading may begin again."""
+    async def get(self, number: int) -> list[ImageRef] | None:
+        """A unit, once it is there; empty if its records have come already, None after the last."""
         async with self._news:
-            await self._news.wait_for(lambda: number < self._n_offered or self._is_all)
-        return number < self._n_offered
+            await self._news.wait_for(lambda: number in self._units or self._is_over(number))
+        return self._units.get(number, [] if number < self._n_done else None)
 
-    async def get(self, number: int) -> list[ImageRef]:
-        """A unit; an empty one if its records have come already."""
-        return self._units.get(number, [])
+    def _is_over(self, number: int) -> bool:
+        return number < self._n_done or (self._end is not None and number >= self._end)
 
     async def begin(self, number: int) -> dict[int, int]:
         """Note that an actor takes a unit; how many died at each photo of it, and at the whole."""
@@ -109,7 +109,8 @@ class _Units:
         self._at[number] = index
 
     async def drop(self, number: int) -> None:
-        """Forget a unit whose records have come."""
+        """Forget a unit whose records have come, as all before it have."""
+        self._n_done = max(self._n_done, number + 1)
         for known in (self._units, self._at, self._deaths):
             known.pop(number, None)
 
@@ -129,7 +130,8 @@ class _UnitSource(Datasource):  # type: ignore[misc]
 
         def read() -> Iterator[pa.Table]:
             for number in itertools.count():
-                if not ray.get(units.is_offered.remote(number)):
+                # Read again from the start if it died.
+                if ray.get(units.get.remote(number)) is None:
                     return
                 yield pa.table({"unit": [number]})
 
@@ -303,23 +305,29 @@ class RayEngine:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         units = ray.remote(_Units).options(num_cpus=0, scheduling_strategy=here).remote()
         source = iter(refs)
-        n_out = n_back = 0
+        under_way: deque[int] = deque()
+        n_out = 0
         is_all = False
         with closing(self._results(units)) as results:
             while True:
-                while not is_all and n_out - n_back < UNITS_AHEAD * self._shares.n_actors:
+                while not is_all and len(under_way) < UNITS_AHEAD * self._shares.n_actors:
                     unit = list(itertools.islice(source, self._config.ray.unit_photos))
                     if unit:
                         units.put.remote(n_out, unit)
+                        under_way.append(len(unit))
                         n_out += 1
                     else:
                         is_all = True
-                        units.end.remote()
-                if is_all and n_back == n_out:
+                        units.end.remote(n_out)
+                if not under_way:
                     return
                 with self._profile.stage(WAIT):
-                    found = next(results)
-                n_back += 1
+                    found = next(results, [])
+                if len(found) != under_way.popleft():
+                    raise EngineError(
+                        "Ray lost some photos of this scan; give the same command again, it goes "
+                        "on where it stopped"
+                    )
                 yield from found
 
     def _results(self, units: Any) -> Generator[Sequence[ImageRecord]]:
@@ -363,6 +371,7 @@ def _connect(address: str | None) -> None:
     _require_answer(place)
     # What Ray has to say of itself is in its logs.
     warnings.filterwarnings("ignore", module=r"ray\.")
+    warnings.filterwarnings("ignore", category=RayDeprecationWarning)
     logging.getLogger("ray").setLevel(logging.ERROR)
     # Ray takes SIGTERM for itself.
     handler = signal.getsignal(signal.SIGTERM)
