@@ -66,7 +66,7 @@ class RaySettings:
     address: str | None = None
     num_actors: int | None = None
     gpus_per_actor: float | None = None
-    unit_photos: int = 64
+    unit_photos: int = 32
 
     def __post_init__(self) -> None:
         if self.num_actors is not None and self.num_actors < 1:

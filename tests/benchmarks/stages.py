@@ -22,8 +22,8 @@ from batchage.config import DEFAULT_MODEL, DetectorSettings
 from batchage.decode import decode
 from batchage.detect import retinaface_network
 from batchage.detect.retinaface import RetinaFace, canvas_shapes, letterbox
-from batchage.inference import load_forward
 from batchage.hardware import Compute, has_tensorflow
+from batchage.inference import load_forward
 from batchage.pipeline import REDUCED_SIDE
 from batchage.predict import network as predict_network
 from batchage.predict.predictor import RANGES
