@@ -11,6 +11,7 @@ import pytest
 
 from batchage.config import RaySettings, ScanConfig
 from batchage.errors import MissingExtraError, UsageError
+from batchage.storage import locate
 from tests.faults.scans import PHOTOS, ROOT, rows
 
 pytest.importorskip("ray")
@@ -118,3 +119,24 @@ def test_units_know_where_actors_died():
         assert await units.get(2) is None
 
     asyncio.run(story())
+
+
+def test_from_a_store_into_a_store(tmp_path, s3_server):
+    bucket = s3_server.bucket()
+    s3_server.upload(PHOTOS, f"{bucket}/photos")
+    local = scan(tmp_path / "local.parquet", "-q")
+    assert local.returncode == 0, local.stderr
+    command = ["scan", f"{bucket}/photos", "-o", f"{bucket}/results", "--engine", "ray", "-q"]
+    told = subprocess.run(
+        [sys.executable, "-m", "batchage", *command, "--thumbnails", f"{bucket}/thumbs"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    found, expected = rows(locate(f"{bucket}/results")), rows(tmp_path / "local.parquet")
+    pictures = {row["thumbnail"] for row in found[0] if row["thumbnail"]}
+    assert pictures == {path.name for path in locate(f"{bucket}/thumbs").iterdir()}
+    differing = ("root", "thumbnail", "modified_at")
+    for row in (*found[0], *found[1], *expected[0], *expected[1]):
+        for name in differing:
+            row.pop(name, None)
+    assert found == expected
