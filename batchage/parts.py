@@ -85,6 +85,7 @@ class Parts:
         self.base = output_paths(self.folder.path / f"base{output.suffix}")
         self._output = output
         self._lock: Lock | None = None
+        self._next: int | None = None
 
     def lock(self) -> None:
         """Keep other scans away until `unlock`, or until this process ends in whatever way.
@@ -177,6 +178,7 @@ class Parts:
             self.check()
             self.folder.remove([ABOUT])
             self._remove_all()
+            self._next = None
 
     def check(self) -> None:
         """See that no other scan took the folder over.
@@ -216,8 +218,9 @@ class Parts:
         """
         with as_output_error(self._output):
             self.check()
-            numbers = self._numbers()
-            paths = self._paths(numbers[-1] + 1 if numbers else 0)
+            if self._next is None:
+                self._next = max(self._numbers(), default=-1) + 1
+            paths = self._paths(self._next)
             tables = {
                 paths.faces: faces_batch(records, model_id),
                 paths.images: images_batch(records),
@@ -226,6 +229,7 @@ class Parts:
                 content = pa.BufferOutputStream()
                 pq.write_table(pa.Table.from_batches([batch]), content, compression="zstd")
                 self.folder.write(path.name, content.getvalue().to_pybytes())
+            self._next += 1
 
     def __iter__(self) -> Iterator[Rows]:
         """The parts in the order they were written; damaged ones are removed with a warning."""
