@@ -6,4 +6,4 @@ from hypothesis import settings
 settings.register_profile("batchage", deadline=None)
 settings.load_profile("batchage")
 
-pytest_plugins = ["tests.remote", "tests.s3_server"]
+pytest_plugins = ["tests.fake_scans", "tests.remote", "tests.s3_server"]

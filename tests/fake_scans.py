@@ -1,0 +1,132 @@
+"""Scans whose rows follow from the names and contents of files, without networks."""
+
+import contextlib
+import os
+from contextlib import contextmanager
+
+import pytest
+
+from batchage import lock
+from batchage.config import ScanConfig
+from batchage.reading import content_hash
+from batchage.storage import locate
+from batchage.store import FileSink
+from batchage.types import ImageRecord, Status
+from batchage.walk import iter_images
+from batchage.write import output_paths, read_table
+from batchage.write.base import FORMATS
+from batchage.write.files import LocalFolder, StoreFolder
+from batchage.write.schema import FACES, IMAGES
+from batchage.write.tables import _OneFile, _OneTable
+from tests.test_write import make_face
+
+ABOUT = {
+    "version": "1",
+    "model_id": "m@1",
+    "detector_id": "d@1",
+    "precision": "float32",
+    "settings": {"detect_size": 640},
+    "filter": {"recursive": True},
+    "inputs": ["photos"],
+}
+LOCAL = ["r", *(f"r{suffix}" for suffix in FORMATS)]
+REMOTE = ["memory://bucket/r", "memory://bucket/below/r.parquet", "memory://bucket/r.csv"]
+OUTPUTS = LOCAL + REMOTE
+LOCK_TIMES = {"RENEW_EVERY": 0.5, "OLD_AFTER": 3.0, "POLL_EVERY": 0.05, "SETTLE": 0.05}
+STEPS = {
+    **dict.fromkeys((LocalFolder, StoreFolder), ("write", "remove", "take", "begin")),
+    **dict.fromkeys((_OneFile, _OneTable), ("finish", "put_into_place")),
+}
+"""Of writing, before any of which a scan may be killed."""
+
+
+def make_photo(path, content="x", mtime=1_600_000_000):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\xff\xd8\xff" + content.encode())
+    os.utime(path, (mtime, mtime))
+
+
+def record_of(ref):
+    """What a scan would say of a file: it follows from name and content."""
+    content = content_hash(ref.path)
+    if content is None:
+        return ImageRecord(ref, Status.UNREADABLE, "gone")
+    n_faces = int(content[0], 16) % 3
+    status = Status.OK if n_faces else Status.NO_FACE
+    faces = [make_face(i, score=float(int(content[1:6], 16))) for i in range(n_faces)]
+    return ImageRecord(ref, status, None, 4, 3, content, None, 0.5, None, faces)
+
+
+def run_scan(folder, output, stop_after=None, about=ABOUT, refs=None, **settings):
+    """A scan that may be killed after so many files; the names it computed, and its sink."""
+    sink = FileSink(output, ScanConfig(**{"save_every": 0, **settings}))
+    names = []
+    try:
+        sink.open()
+        sink.begin(about)
+        for ref in sink.pending(refs if refs is not None else iter_images([folder])):
+            if len(names) == stop_after:
+                return names, sink
+            sink.write(record_of(ref))
+            names.append(ref.relative)
+        sink.finish()
+    finally:
+        sink.close()
+    return names, sink
+
+
+def rows(output):
+    paths = output_paths(output)
+    tables = (read_table(paths.images, IMAGES), read_table(paths.faces, FACES))
+    return tuple(table.to_pylist() for table in tables)
+
+
+def fresh_rows(folder, output):
+    other = output.with_name(f"fresh{output.suffix}")
+    run_scan(folder, other, overwrite=True)
+    return rows(other)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    for number in range(10):
+        make_photo(folder / f"{'ab'[number % 2]}" / f"{number}.jpg", f"content {number}")
+    return folder
+
+
+@pytest.fixture(params=OUTPUTS)
+def output(request, tmp_path, memory, monkeypatch):
+    """An output of every kind."""
+    # No test cuts the power.
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    for name, seconds in LOCK_TIMES.items():
+        monkeypatch.setattr(lock, name, seconds)
+    return locate(request.param) if "://" in request.param else tmp_path / request.param
+
+
+def parts_of(output):
+    """The folder of its parts."""
+    return output.with_name(f"{output.name}.parts")
+
+
+@contextmanager
+def death_after(n_steps, monkeypatch):
+    """Ends a scan in place of one of the steps that write, which are counted; tells whether."""
+    taken = []
+
+    def dying(step):
+        def step_or_die(*arguments, **more):
+            taken.append(step)
+            if len(taken) == n_steps + 1:
+                raise KeyboardInterrupt
+            return step(*arguments, **more)
+
+        return step_or_die
+
+    with monkeypatch.context() as patch:
+        for holder, names in STEPS.items():
+            for name in names:
+                patch.setattr(holder, name, dying(getattr(holder, name)))
+        with contextlib.suppress(KeyboardInterrupt):
+            yield lambda: len(taken) > n_steps
