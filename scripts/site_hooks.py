@@ -15,6 +15,8 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parent.parent
 SHOWN = (
     "CHANGELOG.md",
+    "deploy/*.md",
+    "deploy/*.yaml",
     "examples/*.ipynb",
     "examples/*.py",
     "examples/photos/README.md",
