@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from batchage.config import REPORT_THUMBNAILS, DetectorSettings, RaySettings, ScanConfig
 from batchage.errors import BatchageError, UsageError
 from batchage.settings_file import DEFAULT_FILE, read_options
-from batchage.storage import locate
+from batchage.storage import locate, without_password
 from batchage.walk import ScanFilter
 
 EXIT_UNREAD = 3
@@ -57,7 +57,7 @@ app = typer.Typer(
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"batchage: {message}", err=True)
+    typer.echo(f"batchage: {without_password(message)}", err=True)
     raise typer.Exit(code)
 
 
@@ -275,7 +275,7 @@ def scan(
             if not quiet:
                 typer.echo(f"contact sheets: {', '.join(map(str, sheets))}", err=True)
         if report:
-            _make_report(output, report, None, quiet)
+            _make_report(output, report, str(config.thumbnails), quiet)
     if unread:
         raise typer.Exit(EXIT_UNREAD)
 
@@ -383,7 +383,7 @@ def compact(
         from batchage.compaction import compact as run_compaction
 
         paths = run_compaction(table, output, overwrite)
-        typer.echo(f"written: {', '.join(dict.fromkeys(map(str, paths)))}", err=True)
+        typer.echo(f"written: {without_password(', '.join(map(str, paths)))}", err=True)
 
 
 @app.command()

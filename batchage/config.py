@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batchage.errors import UsageError
+from batchage.storage import without_password
 from batchage.walk import ScanFilter
 
 if TYPE_CHECKING:
@@ -150,6 +151,10 @@ class ScanConfig:
             "model": self.model,
             "tta": self.tta,
             "max_pixels": self.max_pixels,
-            "thumbnails": self.thumbnails and str(self.thumbnails.absolute()),
-            "crops": self.crops and str(self.crops.absolute()),
+            "thumbnails": _as_recorded(self.thumbnails),
+            "crops": _as_recorded(self.crops),
         }
+
+
+def _as_recorded(place: AnyPath | None) -> str | None:
+    return without_password(str(place.absolute())) if place else None

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from batchage.errors import OutputError, UsageError
 from batchage.lock import NAME as LOCK
 from batchage.lock import Lock, lock_folder
+from batchage.storage import without_password
 from batchage.types import ImageRecord
 from batchage.write import OutputPaths, Rows, output_paths, read_table
 from batchage.write.files import as_output_error, folder_at, read_object
@@ -96,7 +97,8 @@ class Parts:
         """
         remedy = PLACE_REMEDY if isinstance(self._output, Path) else STORE_REMEDY
         with as_output_error(self._output, remedy):
-            self._lock = lock_folder(self.folder, str(self._output), self._refuse_foreign)
+            shown = without_password(str(self._output))
+            self._lock = lock_folder(self.folder, shown, self._refuse_foreign)
 
     def _refuse_foreign(self) -> None:
         foreign = next((name for name in self.folder.names() if not _is_ours(name)), None)
@@ -239,7 +241,8 @@ class Parts:
                 with as_output_error(self._output, "make its parts readable", "read"):
                     rows = self._load(paths)
             except ValueError:
-                log.warning("%s is damaged; its photos are scanned again", paths.images)
+                shown = without_password(str(paths.images))
+                log.warning("%s is damaged; its photos are scanned again", shown)
                 self.folder.remove([paths.images.name, paths.faces.name])
             else:
                 yield rows

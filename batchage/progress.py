@@ -24,6 +24,7 @@ from batchage.api import Scan, absolute_inputs
 from batchage.config import ScanConfig
 from batchage.errors import UsageError
 from batchage.lettering import printable
+from batchage.storage import without_password
 from batchage.summary import show
 from batchage.types import ImageRef
 from batchage.walk import ScanFilter, iter_images, iter_listed, read_list
@@ -92,7 +93,9 @@ def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: S
     if not shown.quiet:
         show(Console(stderr=True), tally, seconds, places, scan.sink.taken_over, scan.sink.gone)
     if shown.as_json:
-        written = {name.replace(" ", "_"): str(path) for name, path in places.items()}
+        written = {
+            name.replace(" ", "_"): without_password(str(path)) for name, path in places.items()
+        }
         print(json.dumps({**tally.to_dict(), "seconds": round(seconds, 3), "written": written}))
     if shown.profile:
         scanned = tally.files - scan.sink.taken_over

@@ -24,7 +24,7 @@ from batchage.lettering import printable
 from batchage.photo_rows import PhotoRows, as_file_name, photo_path, read_photos
 from batchage.pipeline import DECODED_AHEAD, N_DECODERS, REDUCED_SIDE
 from batchage.remote_walk import examine
-from batchage.storage import is_url, locate
+from batchage.storage import is_url, locate, without_password
 from batchage.thumbnails import THUMBNAIL_SIDE, ThumbnailWriter
 from batchage.types import DecodedImage, ImageRecord, ImageRef, Status
 from batchage.write import output_paths
@@ -67,7 +67,7 @@ class Redrawn:
 
     def summary(self, folder: str) -> str:
         """One line that says how it went, and what to do if photos are gone."""
-        done = f"{len(self.thumbnails):,} thumbnails in {folder}"
+        done = f"{len(self.thumbnails):,} thumbnails in {without_password(folder)}"
         if not self.not_drawn:
             return done
         n = f"{len(self.not_drawn):,}"

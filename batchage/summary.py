@@ -11,6 +11,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from batchage.storage import without_password
 from batchage.types import ERROR_STATUSES, Status
 
 if TYPE_CHECKING:
@@ -121,5 +122,5 @@ def show(
         for name, path in places.items():
             names.setdefault(path, []).append(name)
         for path, called in names.items():
-            table.add_row(", ".join(called), str(path))
+            table.add_row(", ".join(called), without_password(str(path)))
     console.print(table)

@@ -276,6 +276,8 @@ def test_tables_in_a_bucket_are_used_as_local_ones(scanned, tmp_path):
     crops = StoreFolder(locate(f"{scanned}/crops"))
     assert set(crops.names()) == set(faces.crop)
     page = batchage.report(table, tmp_path / "page")
+    assert not list((page.parent / "thumbnails").iterdir())
+    batchage.report(table, tmp_path / "page", f"{scanned}/thumbs")
     thumbs = StoreFolder(locate(f"{scanned}/thumbs"))
     assert sorted(path.name for path in (page.parent / "thumbnails").iterdir()) == thumbs.names()
     (sheet,) = batchage.make_contact_sheets(table, f"{scanned}/thumbs", tmp_path / "sheet.jpg")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from batchage.reporting.data import (
     page_data,
     read_script,
 )
-from batchage.storage import locate, reason_of
+from batchage.storage import is_url, locate, reason_of
 from batchage.thumbnails import thumbnail_name
 from batchage.types import Status
 from batchage.version import __version__
@@ -36,6 +37,8 @@ DOWNLOADS = 16
 """Thumbnails that come from a store at once."""
 PAGE, DATA = "index.html", "data.js"
 TEMPLATES = Path(__file__).parent / "page"
+
+log = logging.getLogger("batchage")
 
 
 def report(
@@ -53,7 +56,7 @@ def report(
         table: A faces table that a scan wrote, or the folder of a dataset; also URLs.
         output: Folder for the page; made where it is missing, files of an earlier report replaced.
         thumbnails: Folder of the scan's thumbnails, or its URL; None takes the one that the scan
-            wrote to.
+            wrote to, if it is on this machine.
 
     Returns:
         The page.
@@ -86,13 +89,16 @@ def report(
     return folder / PAGE
 
 
-def _recorded_thumbnails(about: dict[str, Any]) -> AnyPath | None:
+def _recorded_thumbnails(about: dict[str, Any]) -> Path | None:
     settings = about.get("settings")
     recorded = settings.get("thumbnails") if isinstance(settings, dict) else None
     if not isinstance(recorded, str):
         return None
-    place = locate(recorded)
-    return place if not isinstance(place, Path) or place.is_dir() else None
+    if is_url(recorded):
+        # A table may come from elsewhere: what it names is not asked.
+        log.warning("%s: has the scan's thumbnails; give --thumbnails to show them", recorded)
+        return None
+    return Path(recorded) if Path(recorded).is_dir() else None
 
 
 def _bring_thumbnails(data: dict[str, Any], source: AnyPath | None, target: Path) -> None:
