@@ -384,9 +384,10 @@ def _connect(address: str | None) -> None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, RayError) as error:
         raise UsageError(
-            f"no Ray cluster can be used at {place} ({_first_line(error)}); check --ray-address"
+            f"no Ray cluster can be used at {place} ({_first_line(error)}); check --ray-address, and "
+            "RAY_AUTH_TOKEN if the cluster wants one"
         ) from None
     finally:
         with contextlib.suppress(ValueError):

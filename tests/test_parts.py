@@ -10,6 +10,7 @@ from batchage import store
 from batchage.config import ScanConfig
 from batchage.errors import OutputError, UsageError
 from batchage.store import FileSink
+from batchage.write.files import LocalFolder
 from tests.fake_scans import fresh_rows, parts_of, rows, run_scan
 
 
@@ -132,3 +133,16 @@ def test_full_disk_keeps_the_parts_and_names_the_remedy(photos, tmp_path, monkey
     assert 0 < len(names) < 10
     assert sink.is_continued
     assert rows(output) == fresh_rows(photos, output)
+
+
+def test_saving_a_part_lists_no_others(photos, tmp_path, monkeypatch):
+    listings = []
+    names = LocalFolder.names
+    monkeypatch.setattr(LocalFolder, "names", lambda self: listings.append(0) or names(self))
+    n_listings = []
+    for count in (2, 8):
+        listings.clear()
+        run_scan(photos, tmp_path / f"{count}.csv", stop_after=count)
+        assert len(list((tmp_path / f"{count}.csv.parts").glob("*.images.parquet"))) == count
+        n_listings.append(len(listings))
+    assert n_listings[0] == n_listings[1]
