@@ -9,17 +9,13 @@ the units that they had; a unit that is scanned twice gives the same rows.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import os
-import signal
-import socket
-import warnings
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +26,18 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
 from ray.data.block import BlockMetadata
 from ray.exceptions import RayError
-from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from batchage.bundle import load_bundle
 from batchage.config import ScanConfig
 from batchage.detect import create_detector
 from batchage.engines import Identity
-from batchage.errors import BatchageError, EngineError, UsageError
-from batchage.hardware import choose_compute, silent_stderr
-from batchage.pipeline import N_DECODERS, Pipeline
+from batchage.errors import BatchageError, EngineError
+from batchage.hardware import choose_compute
+from batchage.pipeline import Pipeline
 from batchage.predict.network import KIND
 from batchage.profile import Profile
+from batchage.ray_cluster import connect, last_line, share_out
 from batchage.types import ImageRecord, ImageRef, Status
 from batchage.version import __version__
 
@@ -50,9 +46,6 @@ UNITS_AHEAD = 4
 DEATHS = 3
 """Of actors at a photo, after which it is given up."""
 WHOLE = -1
-LOCAL_CLUSTER = "local"
-ANSWER_SECONDS = 10.0
-"""That a cluster may take to answer."""
 WAIT = "wait for actors"
 
 log = logging.getLogger("batchage")
@@ -199,60 +192,6 @@ def _identify(config: ScanConfig) -> tuple[str, Identity] | BatchageError:
     return __version__, Identity(bundle.model_id, detector.detector_id, compute.precision)
 
 
-@dataclass(frozen=True, slots=True)
-class _Shares:
-    """How a cluster is divided among actors.
-
-    Attributes:
-        n_actors: How many there are.
-        cpus: Processors of each.
-        gpus: GPUs of each.
-    """
-
-    n_actors: int
-    cpus: float
-    gpus: float
-
-    @property
-    def n_cores(self) -> int:
-        return max(1, int(self.cpus))
-
-    def request(self) -> dict[str, Any]:
-        """What an actor asks Ray for.
-
-        Half of its processors: where a machine is lost, its actors find place on the others, or
-        else their units would wait until it is back.
-        """
-        half = self.cpus / 2
-        cpus = float(int(half)) if half >= 1 else half
-        return {"num_cpus": cpus, "num_gpus": self.gpus, "scheduling_strategy": "SPREAD"}
-
-
-def share_out(config: ScanConfig, n_cpus: float, n_gpus: float) -> _Shares:
-    """Divide processors and GPUs among actors.
-
-    Args:
-        config: What was asked for; by default one actor a GPU, or one a processor without any.
-        n_cpus: Processors of the cluster.
-        n_gpus: GPUs of the cluster.
-
-    Raises:
-        UsageError: There are no GPUs, and they were asked for.
-    """
-    asked = config.ray
-    gpus = asked.gpus_per_actor
-    if gpus is None:
-        gpus = 1.0 if n_gpus and config.device != "cpu" else 0.0
-    if gpus > n_gpus:
-        raise UsageError(
-            f"--gpus-per-actor {gpus:g}: the cluster has {n_gpus:g} GPUs; give less, or 0"
-        )
-    most = int(n_gpus / gpus) if gpus else int(n_cpus)
-    n_actors = asked.num_actors or max(1, most)
-    share = n_cpus / n_actors
-    return _Shares(n_actors, float(int(share)) if share >= 1 else share, gpus)
-
-
 class RayEngine:
     """See the module."""
 
@@ -270,7 +209,7 @@ class RayEngine:
         self._profile = profile
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
-            _connect(config.ray.address)
+            connect(config.ray.address)
         try:
             self._prepare(config)
         except BaseException:
@@ -288,7 +227,7 @@ class RayEngine:
             answer = ray.get(ray.remote(_identify).options(**self._shares.request()).remote(config))
         except RayError as error:
             raise EngineError(
-                f"Ray's workers can't load batchage ({_first_line(error)}); install batchage "
+                f"Ray's workers can't load batchage ({last_line(error)}); install batchage "
                 f"{__version__} on every machine of the cluster"
             ) from None
         if isinstance(answer, BatchageError):
@@ -355,7 +294,7 @@ class RayEngine:
                 yield list(found)
         except RayError as error:
             raise EngineError(
-                f"Ray ended the scan ({_first_line(error)}); see that the cluster is well and give "
+                f"Ray ended the scan ({last_line(error)}); see that the cluster is well and give "
                 "the same command again, it goes on where it stopped"
             ) from None
 
@@ -363,50 +302,6 @@ class RayEngine:
         """Let go of the cluster; one that was started here ends."""
         if self._is_ours:
             ray.shutdown()
-
-
-def _connect(address: str | None) -> None:
-    """Connect to `address`, or where Ray's environment variable says, or start a cluster here."""
-    place = address or os.environ.get("RAY_ADDRESS") or LOCAL_CLUSTER
-    _require_answer(place)
-    # What Ray has to say of itself is in its logs.
-    warnings.filterwarnings("ignore", module=r"ray\.")
-    warnings.filterwarnings("ignore", category=RayDeprecationWarning)
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    # Ray takes SIGTERM for itself.
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        with silent_stderr():
-            ray.init(
-                address=place,
-                num_cpus=N_DECODERS if place == LOCAL_CLUSTER else None,
-                include_dashboard=False if place == LOCAL_CLUSTER else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, RayError) as error:
-        raise UsageError(
-            f"no Ray cluster can be used at {place} ({_first_line(error)}); check --ray-address, and "
-            "RAY_AUTH_TOKEN if the cluster wants one"
-        ) from None
-    finally:
-        with contextlib.suppress(ValueError):
-            # Not in the main thread.
-            signal.signal(signal.SIGTERM, handler)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-
-
-def _require_answer(place: str) -> None:
-    """Ray itself would try for minutes."""
-    host, _, port = place.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise UsageError(
-            f"no Ray cluster answers at {place} ({error}); check --ray-address"
-        ) from None
 
 
 def _with_absolute_paths(config: ScanConfig) -> ScanConfig:
@@ -419,8 +314,3 @@ def _with_absolute_paths(config: ScanConfig) -> ScanConfig:
         crops=config.crops and config.crops.absolute(),
         model=str(model.absolute()) if model.is_dir() else config.model,
     )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__

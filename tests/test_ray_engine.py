@@ -77,7 +77,7 @@ def test_the_extra_is_named(monkeypatch):
 
 
 def share_out(n_cpus, n_gpus, device="auto", **asked):
-    from batchage.ray_engine import share_out
+    from batchage.ray_cluster import share_out
 
     config = ScanConfig(engine="ray", device=device)
     found = share_out(replace(config, ray=RaySettings(**asked)), n_cpus, n_gpus)
