@@ -189,7 +189,7 @@ def scan(
     ] = DEFAULTS.engine,
     ray_address: Annotated[
         str | None,
-        typer.Option(help="Ray cluster, such as auto or ray://head:10001; none starts one here."),
+        typer.Option(help="Ray cluster, such as auto or head:6379; none starts one here."),
     ] = None,
     num_actors: Annotated[
         int | None,

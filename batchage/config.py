@@ -56,7 +56,7 @@ class RaySettings:
     """Of the engine `ray`.
 
     Attributes:
-        address: Of the cluster, such as `auto` or `ray://head:10001`; None is what `RAY_ADDRESS`
+        address: Of the cluster, such as `auto` or `head:6379`; None is what `RAY_ADDRESS`
             says, or else a cluster on this machine that ends with the scan.
         num_actors: Pipelines at work; None is one a GPU, or one a processor without GPUs.
         gpus_per_actor: GPUs of each, also a fraction; None is 1 where there are any.

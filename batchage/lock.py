@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from batchage.errors import OutputError, UsageError
-from batchage.write.files import Folder, LocalFolder, StoreFolder
+from batchage.write.folders import Folder, LocalFolder
+from batchage.write.stores import StoreFolder
 
 NAME = "lock"
 TRIES = 1000

@@ -117,7 +117,12 @@ def connect(address: str | None) -> None:
 
 def _require_answer(place: str) -> None:
     """Ray itself would try for minutes."""
-    host, _, port = place.removeprefix("ray://").rpartition(":")
+    if place.startswith("ray://"):
+        raise UsageError(
+            f"{place}: a scan can't be led from outside of the cluster; submit the command as a "
+            "job, or give it on one of the machines with --ray-address auto"
+        )
+    host, _, port = place.rpartition(":")
     if not host or not port.isdecimal():
         return
     try:

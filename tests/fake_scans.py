@@ -15,8 +15,9 @@ from batchage.types import ImageRecord, Status
 from batchage.walk import iter_images
 from batchage.write import output_paths, read_table
 from batchage.write.base import FORMATS
-from batchage.write.files import LocalFolder, StoreFolder
+from batchage.write.folders import LocalFolder
 from batchage.write.schema import FACES, IMAGES
+from batchage.write.stores import StoreFolder
 from batchage.write.tables import _OneFile, _OneTable
 from tests.test_write import make_face
 

@@ -125,10 +125,10 @@ def test_full_disk_keeps_the_parts_and_names_the_remedy(photos, tmp_path, monkey
             raise OSError(28, "No space left on device")
         real(handle)
 
-    monkeypatch.setattr("batchage.write.files.os.fsync", full)
+    monkeypatch.setattr("batchage.write.folders.os.fsync", full)
     with pytest.raises(OutputError, match=r"No space left on device.*same command again"):
         run_scan(photos, output)
-    monkeypatch.setattr("batchage.write.files.os.fsync", real)
+    monkeypatch.setattr("batchage.write.folders.os.fsync", real)
     names, sink = run_scan(photos, output)
     assert 0 < len(names) < 10
     assert sink.is_continued

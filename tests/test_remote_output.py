@@ -24,9 +24,9 @@ from batchage.pictures import RECORDS_AHEAD, Uploads, save_picture
 from batchage.storage import locate
 from batchage.store import FileSink
 from batchage.thumbnails import ThumbnailWriter
-from batchage.write import files, output_paths, read_table
-from batchage.write.files import StoreFolder
+from batchage.write import output_paths, read_table, stores
 from batchage.write.schema import FACES, IMAGES
+from batchage.write.stores import StoreFolder
 from tests.fake_scans import LOCK_TIMES, fresh_rows, parts_of, rows, run_scan
 
 PHOTOS = Path(__file__).resolve().parent.parent / "examples" / "photos"
@@ -156,7 +156,7 @@ def test_formats_that_need_a_disk_say_so(suffix, memory):
 
 
 def test_large_tables_go_piece_by_piece_and_appear_at_the_end(s3, monkeypatch):
-    monkeypatch.setattr(files, "UPLOAD_BYTES", 5 << 20)
+    monkeypatch.setattr(stores, "UPLOAD_BYTES", 5 << 20)
     folder = StoreFolder(locate(f"{s3}/tables"))
     content = np.random.default_rng(0).bytes(11 << 20)
     pending = folder.begin("r.bin", folder, "")

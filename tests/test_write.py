@@ -209,7 +209,7 @@ def test_full_disk_is_one_sentence_and_an_earlier_output_stays(tmp_path, monkeyp
 
     write_tables(tmp_path / f"r{suffix}", [make_record("first.jpg")])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr("batchage.write.files.os.fsync", full)
+    monkeypatch.setattr("batchage.write.folders.os.fsync", full)
     with pytest.raises(OutputError, match=r"r\..*: could not be written \(No space left"):
         write_tables(tmp_path / f"r{suffix}", [make_record()])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from batchage.errors import OutputError, UsageError
 from batchage.write.base import check_suffix, table_format
-from batchage.write.files import Folder, folder_at
+from batchage.write.files import folder_at
+from batchage.write.folders import Folder
 
 if TYPE_CHECKING:
     from batchage.storage import AnyPath

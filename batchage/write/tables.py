@@ -14,13 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from batchage.write.base import BothFormat, TableFormat, table_format
-from batchage.write.files import (
-    Folder,
-    as_output_error,
-    folder_at,
-    put_into_place,
-    write_json,
-)
+from batchage.write.files import as_output_error, folder_at, write_json
+from batchage.write.folders import Folder, put_into_place
 from batchage.write.parquet import FORMAT as PARQUET
 from batchage.write.paths import ABOUT, OutputPaths, part_name, part_names
 from batchage.write.schema import TABLES, without_dictionaries
