@@ -83,7 +83,8 @@ class ScanConfig:
     """Settings of a scan.
 
     Attributes:
-        output: Table of faces to write, in the format of its suffix; None writes nothing.
+        output: Table of faces to write, in the format of its suffix; without one, a folder of
+            Parquet files; None writes nothing.
         thumbnails: Folder for annotated thumbnails, or None.
         crops: Folder for the aligned crops, or None.
         filter: Which files of a folder are looked at.

@@ -10,9 +10,9 @@ import pytest
 
 from batchage.bundle import load_bundle, network_weights, write_weights
 from batchage.detect import retinaface_network as detector
-from batchage.inference import load_forward
 from batchage.errors import BundleError
 from batchage.hardware import Compute
+from batchage.inference import load_forward
 from batchage.predict import network as predictor
 from batchage.predict.predictor import RANGES
 from tests.builders import TINY, make_bundle

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from batchage.bundle import Bundle
-from batchage.inference import run_on_processor
 from batchage.graph import GraphBuilder
+from batchage.inference import run_on_processor
 from batchage.predict.network import Architecture, build_graph
 from batchage.types import ImageArray
 

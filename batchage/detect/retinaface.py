@@ -12,8 +12,8 @@ import numpy as np
 from batchage.bundle import load_bundle
 from batchage.config import DEFAULT_DETECTOR, DetectorSettings
 from batchage.detect.retinaface_network import KIND, build_graph, build_network
-from batchage.inference import load_forward
 from batchage.hardware import Compute
+from batchage.inference import load_forward
 from batchage.types import Detections, FloatArray, ImageArray, box_sizes
 
 STRIDES = (8, 16, 32)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from batchage.bundle import Bundle
 from batchage.config import DEFAULT_BATCH_SIZE
-from batchage.inference import load_forward
 from batchage.errors import BundleError
 from batchage.hardware import Compute
+from batchage.inference import load_forward
 from batchage.predict.network import Architecture, build_graph, build_network
 from batchage.types import FloatArray, ImageArray, Prediction
 
