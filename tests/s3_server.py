@@ -82,7 +82,7 @@ def running_s3() -> Iterator[S3Server]:
         start_new_session=True,
     )
     try:
-        _wait_until_it_answers(port, process)
+        wait_until_it_answers(port, process)
         os.environ.update(settings)
         yield S3Server(endpoint, process)
     finally:
@@ -96,7 +96,7 @@ def running_s3() -> Iterator[S3Server]:
         process.wait()
 
 
-def _wait_until_it_answers(port: int, process: subprocess.Popen) -> None:
+def wait_until_it_answers(port: int, process: subprocess.Popen) -> None:
     give_up = time.monotonic() + STARTS_WITHIN
     while process.poll() is None and time.monotonic() < give_up:
         try:
@@ -104,7 +104,7 @@ def _wait_until_it_answers(port: int, process: subprocess.Popen) -> None:
             return
         except OSError:
             time.sleep(0.1)
-    raise RuntimeError("the S3 server doesn't start: is moto[server] installed?")
+    raise RuntimeError("the server doesn't start: is its package installed?")
 
 
 @pytest.fixture(scope="session")
