@@ -79,6 +79,9 @@ _FINAL = (
 )
 _SERVER_ERROR = 500
 _NOT_FOUND = 404
+_FORBIDDEN = (401, 403)
+_PRECONDITION_FAILED = 412
+"""The only condition that is ever made is that a file doesn't exist."""
 _PASSING = (408, 429)
 """HTTP's Request Timeout and Too Many Requests."""
 
@@ -122,7 +125,7 @@ def locate(place: str | os.PathLike[str] | UPath) -> AnyPath:
     scheme = scheme_of(place)
     if scheme is None:
         is_local = isinstance(place, (str, os.PathLike))
-        return Path(place) if is_local else cast("UPath", place)  # type: ignore[arg-type]
+        return Path(place) if is_local else _named(cast("UPath", place))  # type: ignore[arg-type]
     url = str(place)
     if scheme in LOCAL_SCHEMES:
         return Path(url.partition("://")[2])
@@ -130,13 +133,16 @@ def locate(place: str | os.PathLike[str] | UPath) -> AnyPath:
     from upath import UPath
 
     try:
-        found = UPath(url)
-        # Loads the library of its kind.
-        _ = found.fs
+        return _named(UPath(url))
     except (ImportError, ValueError) as error:
         shown = without_password(url)
         raise UsageError(f"{shown}: this kind of address can't be used ({_text(error)})") from None
-    return found
+
+
+def _named(place: UPath) -> UPath:
+    from batchage.hosted import HostedPath
+
+    return cast("UPath", HostedPath._from_upath(place)) if HostedPath.is_needed(place) else place
 
 
 def _require_packages(url: str) -> None:
@@ -148,6 +154,8 @@ def _require_packages(url: str) -> None:
         )
     from fsspec.registry import get_filesystem_class, known_implementations, registry
 
+    # It asks once more with each request where it may not ask, and has a warning each time.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     if scheme not in known_implementations and scheme not in registry:
         raise UsageError(f"{shown}: there is no such kind of address; use s3, gs, az, http or sftp")
     try:
@@ -161,6 +169,8 @@ def _require_packages(url: str) -> None:
 def filesystem_of(url: str) -> tuple[AbstractFileSystem, str]:
     """The file system that has `url`, and the path there; it keeps no listings.
 
+    Where a library sends one request at a time, it is a new connection.
+
     Raises:
         MissingExtraError: An optional package is needed for it.
         UsageError: There is no such kind of URL.
@@ -169,7 +179,7 @@ def filesystem_of(url: str) -> tuple[AbstractFileSystem, str]:
     place = _place_of(url)
     found = _shared.get(place)
     if found is None:
-        found = _connect(place)
+        found = _connect(place, skip_instance_cache=not _is_async(url))
         if found.async_impl:
             _shared[place] = found
     return found, str(found._strip_protocol(url))
@@ -183,11 +193,7 @@ def connected(url: str) -> Iterator[tuple[AbstractFileSystem, str]]:
     share; one that failed is not used again.
     """
     place = _place_of(url)
-    if place not in _shared:
-        _require_packages(url)
-    from fsspec.registry import get_filesystem_class
-
-    if get_filesystem_class(scheme_of(url)).async_impl:
+    if _is_async(url):
         yield filesystem_of(url)
         return
     connections = _connections.setdefault(place, _Connections())
@@ -200,6 +206,24 @@ def connected(url: str) -> Iterator[tuple[AbstractFileSystem, str]]:
             connections.idle.append(files)
             raise
         connections.idle.append(files)
+
+
+def strip(url: str) -> str:
+    """The path of `url` as its file system calls it."""
+    return str(_class_of(url)._strip_protocol(url))
+
+
+def _class_of(url: str) -> type[AbstractFileSystem]:
+    if _place_of(url) not in _shared:
+        _require_packages(url)
+    from fsspec.registry import get_filesystem_class
+
+    found: type[AbstractFileSystem] = get_filesystem_class(scheme_of(url))
+    return found
+
+
+def _is_async(url: str) -> bool:
+    return bool(_class_of(url).async_impl)
 
 
 def _place_of(url: str) -> str:
@@ -283,6 +307,13 @@ def patiently(call: Callable[..., T], *arguments: Any, **more: Any) -> T:
         raise
     # Each library has its own types.
     except Exception as error:
+        status = _status(error)
+        if status == _NOT_FOUND:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
+        if status == _PRECONDITION_FAILED:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+        if status in _FORBIDDEN:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from error
         raise OSError(errno.EIO, _text(error)) from error
 
 
@@ -294,5 +325,15 @@ def _may_pass(failure: BaseException) -> bool:
         return False
     if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
         return False
-    status = getattr(error, "status", None)
-    return not isinstance(status, int) or status >= _SERVER_ERROR or status in _PASSING
+    status = _status(error)
+    return status is None or status >= _SERVER_ERROR or status in _PASSING
+
+
+def _status(error: Exception) -> int | None:
+    """That of the HTTP answer that is the reason, if one is."""
+    # As aiohttp, the libraries of Azure and gcsfs call it.
+    for name in ("status", "status_code", "code"):
+        status = getattr(error, name, None)
+        if isinstance(status, int):
+            return status
+    return None

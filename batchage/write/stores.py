@@ -1,7 +1,7 @@
 """Folders of stores that fsspec reaches.
 
-Stores know no renaming and no links: a file is put by one request, or by an upload that appears
-when it ends.
+Most know no renaming and no links: a file is put by one request, or by an upload that appears when
+it ends. Where a file would be seen while it is written, it is written under another name.
 """
 
 from __future__ import annotations
@@ -11,10 +11,17 @@ import errno
 import io
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
-from batchage.storage import EXTRA_OF_SCHEME, filesystem_of, patiently, reason_of, scheme_of
+from batchage.storage import (
+    EXTRA_OF_SCHEME,
+    connected,
+    filesystem_of,
+    patiently,
+    reason_of,
+    scheme_of,
+    strip,
+)
 from batchage.write.folders import Folder, Pending
 
 if TYPE_CHECKING:
@@ -29,6 +36,8 @@ UPLOAD_BYTES = 16 << 20
 """What of a file is held in memory before it goes to a store; S3 takes 10,000 such pieces."""
 FLAT = ("s3", "gs", "az")
 """Extras of the stores whose folders are but beginnings of names."""
+RENAMING = ("sftp",)
+"""Extras of those in which a file is seen while it is written, and renamed in one step."""
 
 
 class StoreFolder(Folder):
@@ -39,37 +48,54 @@ class StoreFolder(Folder):
     def __init__(self, path: UPath) -> None:
         """Name it; nothing is connected to."""
         self.path = path
+        self._url = str(path)
+        extra = EXTRA_OF_SCHEME.get(scheme_of(self._url) or "")
+        self._is_flat, self.renames = extra in FLAT, extra in RENAMING
 
-    @cached_property
-    def _store(self) -> AbstractFileSystem:
-        return filesystem_of(str(self.path))[0]
+    def at(self, name: str = "") -> str:
+        """What its file system calls it, or a file in it."""
+        path = strip(self._url)
+        return f"{path.rstrip('/')}/{name}" if name else path
 
-    def _at(self, name: str = "") -> str:
-        return str(self._store._strip_protocol(str(self.path / name if name else self.path)))
+    def connect(self) -> AbstractFileSystem:
+        """Its file system, for an upload."""
+        return filesystem_of(self._url)[0]
 
-    def _ask(self, call: Callable[..., T], *arguments: Any, **more: Any) -> T:
+    def _request(self, request: Callable[[AbstractFileSystem], T]) -> T:
+        def once() -> T:
+            with connected(self._url) as (files, _):
+                return request(files)
+
+        return patiently(once)
+
+    def ask(self, request: Callable[[AbstractFileSystem], T]) -> T:
+        """The answer to a request that may be made more than once.
+
+        Raises:
+            OSError: There is none.
+        """
         try:
-            return patiently(call, *arguments, **more)
+            return self._request(request)
         except NotImplementedError:
             raise OSError(errno.ENOTSUP, "this kind of address can't be written to") from None
 
     def make(self) -> None:
         """As of `Folder`; where folders are but names, nothing."""
         # There it might make a bucket.
-        if EXTRA_OF_SCHEME.get(scheme_of(str(self.path)) or "") not in FLAT:
-            self._ask(self._store.makedirs, self._at(), exist_ok=True)
+        if not self._is_flat:
+            self.ask(lambda files: files.makedirs(self.at(), exist_ok=True))
 
     def names(self) -> list[str]:
         """As of `Folder`."""
-        place = self._at()
+        place = self.at()
 
-        def look() -> list[dict[str, Any]]:
-            self._store.invalidate_cache(place)
-            found: list[dict[str, Any]] = self._store.ls(place, detail=True)
+        def look(files: AbstractFileSystem) -> list[dict[str, Any]]:
+            files.invalidate_cache(place)
+            found: list[dict[str, Any]] = files.ls(place, detail=True)
             return found
 
         try:
-            found = self._ask(look)
+            found = self.ask(look)
         except FileNotFoundError:
             return []
         names = []
@@ -85,7 +111,7 @@ class StoreFolder(Folder):
         """As of `Folder`."""
         try:
             # Not `exists`, which takes every failure for a no.
-            self._ask(self._store.info, self._at(name))
+            self.ask(lambda files: files.info(self.at(name)))
         except FileNotFoundError:
             return False
         return True
@@ -93,18 +119,25 @@ class StoreFolder(Folder):
     def modified(self, name: str) -> datetime | None:
         """When a file was last written, by the store's own clock; None where that is unknown."""
         try:
-            moment: datetime = patiently(self._store.modified, self._at(name))
+            moment: datetime = self._request(lambda files: files.modified(self.at(name)))
         except NotImplementedError:
             return None
         return moment
 
     def read(self, name: str) -> bytes:
         """As of `Folder`."""
-        return cast("bytes", self._ask(self._store.cat_file, self._at(name)))
+        return cast("bytes", self.ask(lambda files: files.cat_file(self.at(name))))
 
     def write(self, name: str, data: bytes) -> None:
         """As of `Folder`."""
-        self._ask(self._store.pipe_file, self._at(name), data)
+        place = self.at(name)
+
+        def put(files: AbstractFileSystem) -> None:
+            files.pipe_file(f"{place}.partial" if self.renames else place, data)
+            if self.renames:
+                files.mv(f"{place}.partial", place)
+
+        self.ask(put)
 
     def write_new(self, name: str, data: bytes) -> None:
         """Write a file that doesn't exist yet, in one step that only one of many can take.
@@ -113,8 +146,16 @@ class StoreFolder(Folder):
             FileExistsError: It does.
             NotImplementedError: The store has no such step.
         """
+        from fsspec import AbstractFileSystem as Base
+
+        def put(files: AbstractFileSystem) -> None:
+            # That of all file systems looks first and writes then.
+            if not files.async_impl and type(files).pipe_file is Base.pipe_file:
+                raise NotImplementedError
+            files.pipe_file(self.at(name), data, mode="create")
+
         try:
-            patiently(self._store.pipe_file, self._at(name), data, mode="create")
+            self._request(put)
         except (TypeError, ValueError) as error:
             raise NotImplementedError from error
         except OSError as error:
@@ -124,34 +165,41 @@ class StoreFolder(Folder):
             raise
 
     def begin(self, name: str, partials: Folder, partial: str) -> Pending:
-        """As of `Folder`; there is no unfinished file."""
-        return _Upload(self, self._at(name))
+        """As of `Folder`; there is an unfinished file where it would be seen otherwise."""
+        assert isinstance(partials, StoreFolder)
+        return _Upload(self, self.at(name), partials.at(partial) if self.renames else None)
 
     def take(self, source: AnyPath, name: str) -> None:
         """A copy that the store makes by itself, where it can."""
-        origin = self._store._strip_protocol(str(source))
+        origin = strip(str(source))
         try:
-            patiently(self._store.cp_file, origin, self._at(name))
+            self._request(lambda files: files.cp_file(origin, self.at(name)))
         except NotImplementedError:
-            self.write(name, cast("bytes", self._ask(self._store.cat_file, origin)))
+            self.write(name, cast("bytes", self.ask(lambda files: files.cat_file(origin))))
 
     def remove(self, names: Iterable[str]) -> None:
         """As of `Folder`."""
-        places = [self._at(name) for name in names]
+        places = [self.at(name) for name in names]
         if not places:
             return
         try:
-            self._ask(self._store.rm, places)
+            self.ask(lambda files: files.rm(places))
         except FileNotFoundError:
             for place in places:
                 with contextlib.suppress(FileNotFoundError):
-                    self._ask(self._store.rm_file, place)
+                    self._remove_one(place)
+
+    def _remove_one(self, place: str) -> None:
+        self.ask(lambda files: files.rm_file(place))
 
     def remove_empty(self) -> None:
         """As of `Folder`."""
-        if EXTRA_OF_SCHEME.get(scheme_of(str(self.path)) or "") not in FLAT:
-            with contextlib.suppress(OSError, NotImplementedError):
-                self._store.rmdir(self._at())
+        if not self._is_flat:
+            with (
+                contextlib.suppress(OSError, NotImplementedError),
+                connected(self._url) as (files, place),
+            ):
+                files.rmdir(place)
 
 
 class _Upload(Pending):
@@ -159,8 +207,15 @@ class _Upload(Pending):
 
     can_wait = False
 
-    def __init__(self, folder: StoreFolder, place: str) -> None:
-        self._folder, self._place = folder, place
+    def __init__(self, folder: StoreFolder, place: str, partial: str | None) -> None:
+        """Nothing is asked for.
+
+        Args:
+            folder: Where the file will be.
+            place: What the folder's file system calls it.
+            partial: And the file while it is unfinished, where there is one.
+        """
+        self._folder, self._place, self._partial = folder, place, partial
         self._large: Any = None
         self._is_placed = False
         self.stream = cast("BinaryIO", _Pieces(self._send))
@@ -169,7 +224,8 @@ class _Upload(Pending):
         # The libraries repeat what fails of an upload; from outside that can't be done.
         with _as_os_error():
             if self._large is None:
-                self._large = self._folder._store.open(self._place, "wb", block_size=UPLOAD_BYTES)
+                place = self._partial or self._place
+                self._large = self._folder.connect().open(place, "wb", block_size=UPLOAD_BYTES)
             self._large.write(piece)
 
     def finish(self) -> None:
@@ -178,11 +234,13 @@ class _Upload(Pending):
     def put_into_place(self) -> None:
         rest = cast("_Pieces", self.stream).rest()
         if self._large is None:
-            self._folder._ask(self._folder._store.pipe_file, self._place, rest)
+            self._folder.ask(lambda files: files.pipe_file(self._partial or self._place, rest))
         else:
             with _as_os_error():
                 self._large.write(rest)
                 self._large.close()
+        if self._partial:
+            self._folder.ask(lambda files: files.mv(self._partial, self._place))
         self._is_placed = True
 
     def discard(self) -> None:
@@ -192,12 +250,14 @@ class _Upload(Pending):
 
         with contextlib.suppress(OSError), _as_os_error():
             if isinstance(self._large, AbstractBufferedFile):
-                self._large.discard()
-                # Or it would be uploaded when it is collected.
-                self._large.closed = True
+                try:
+                    self._large.discard()
+                finally:
+                    # Or it would be uploaded when it is collected.
+                    self._large.closed = True
             else:
                 self._large.close()
-                self._folder._store.rm_file(self._place)
+                self._folder._remove_one(self._partial or self._place)
 
 
 @contextlib.contextmanager
