@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
+from ray.data import ActorPoolStrategy, Datasource, ReadTask
 from ray.data.block import BlockMetadata
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -271,11 +271,6 @@ class RayEngine:
 
     def _results(self, units: Any) -> Generator[Sequence[ImageRecord]]:
         """Records of unit after unit, in order."""
-        context = DataContext.get_current()
-        context.enable_progress_bars = False
-        context.execution_options.preserve_order = True
-        # Units are handed on one by one.
-        context.target_max_block_size = 1
         scanned = ray.data.read_datasource(
             _UnitSource(units), override_num_blocks=1, num_cpus=0
         ).map_batches(
@@ -285,6 +280,12 @@ class RayEngine:
             fn_constructor_args=(self._config, units, self.identity, self._shares.n_cores),
             **self._shares.request(),
         )
+        # Of this pipeline only: the caller may have others.
+        context = scanned.context
+        context.enable_progress_bars = False
+        context.execution_options.preserve_order = True
+        # Units are handed on one by one.
+        context.target_max_block_size = 1
         try:
             for batch in scanned.iter_batches(batch_size=None, prefetch_batches=0):
                 found = batch["found"][0]

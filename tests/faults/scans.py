@@ -1,8 +1,10 @@
 """What the tests of faults share: photos, and the rows of a scan."""
 
+import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from batchage.write import output_paths, read_table
@@ -39,3 +41,12 @@ def rows(output):
     paths = output_paths(output)
     images = read_table(paths.images).drop_columns(["seconds"]).to_pylist()
     return images, read_table(paths.faces).to_pylist()
+
+
+def wait_for_part(process, output, timeout=300):
+    for _ in range(timeout * 20):
+        if list(output.with_name(f"{output.name}.parts").glob("*.images.parquet")):
+            return
+        assert process.poll() is None, finish(process)
+        time.sleep(0.05)
+    pytest.fail("no part was saved")

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from batchage.write import output_paths
-from tests.faults.scans import ROOT, finish, make_photos, rows
+from tests.faults.scans import ROOT, finish, make_photos, rows, wait_for_part
 
 SIGNALS = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 
@@ -85,15 +85,6 @@ def test_killed_scans_end_as_undisturbed_ones(undisturbed, tmp_path):
 @pytest.mark.slow
 def test_fifty_kills(undisturbed, tmp_path):
     kill_until_finished(undisturbed, tmp_path, 50, seed=2)
-
-
-def wait_for_part(process, output, timeout=300):
-    for _ in range(timeout * 20):
-        if list(output.with_name(f"{output.name}.parts").glob("*.images.parquet")):
-            return
-        assert process.poll() is None, finish(process)
-        time.sleep(0.05)
-    pytest.fail("no part was saved")
 
 
 def test_full_disk(undisturbed, tmp_path):

@@ -1,17 +1,19 @@
 """Scans by Ray whose actors, nodes and drivers are killed: the tables are the undisturbed ones."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.faults.ray_driver import DEADLY, KILLER
-from tests.faults.scans import ROOT, finish, make_photos, rows
+from tests.faults.scans import ROOT, finish, make_photos, rows, wait_for_part
 
 pytest.importorskip("ray")
 ACTOR = "ray::MapWorker(MapBatches(_Scanner))"
@@ -53,39 +55,49 @@ class Driver:
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
 
+    def processes(self, name=""):
+        """Numbers of those that came of it, and are called so."""
+        commands, parents = {}, {}
+        for place in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                number = int(place.name)
+                commands[number] = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                # The name before it may hold anything.
+                parents[number] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+        found = {self.process.pid}
+        for _ in range(len(parents)):
+            more = {number for number, parent in parents.items() if parent in found} - found
+            if not more:
+                break
+            found |= more
+        return {number for number in found if commands[number].startswith(name)}
+
+    def kill_actors(self):
+        actors = self.processes(ACTOR)
+        assert actors
+        for number in actors:
+            os.kill(number, signal.SIGKILL)
+
     def end(self):
         code, said = finish(self.process)
         assert code == 0, said
 
 
-def ray_processes(name=""):
-    """Their numbers, as far as they belong to this process."""
-    found = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal():
-            try:
-                with open(f"/proc/{entry.name}/cmdline", "rb") as file:  # noqa: PTH123
-                    command = file.read().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if command.startswith(name or "ray::") or (not name and "raylet" in command[:200]):
-                found.append(int(entry.name))
-    return found
-
-
-def kill_actors():
-    for number in ray_processes(ACTOR):
-        os.kill(number, signal.SIGKILL)
+def is_alive(number):
+    try:
+        # Of one that is dead but still listed, nothing is left.
+        return bool(Path(f"/proc/{number}/cmdline").read_bytes())
+    except OSError:
+        return False
 
 
 def test_actors_that_are_killed(undisturbed, tmp_path):
     photos, expected = undisturbed
     driver = Driver(photos, tmp_path / "r.parquet")
     driver.wait_for_records(MANY)
-    assert ray_processes(ACTOR)
-    kill_actors()
+    driver.kill_actors()
     driver.wait_for_records(MANY)
-    kill_actors()
+    driver.kill_actors()
     driver.end()
     assert rows(tmp_path / "r.parquet") == expected
 
@@ -95,16 +107,19 @@ def test_a_driver_that_is_killed_and_started_again(undisturbed, tmp_path):
     output = tmp_path / "r.parquet"
     driver = Driver(photos, output)
     driver.wait_for_records(MANY)
+    wait_for_part(driver.process, output)
+    actors = driver.processes(ACTOR)
+    assert len(actors) == 2
     driver.process.kill()
     driver.process.communicate()
     parts = list((tmp_path / "r.parquet.parts").glob("*.images.parquet"))
     assert parts
     for _ in range(600):
-        if not ray_processes():
+        if not any(map(is_alive, actors)):
             break
         time.sleep(0.1)
     else:
-        pytest.fail("what the driver had started goes on without it")
+        pytest.fail("the actors go on without their driver")
     driver = Driver(photos, output)
     driver.end()
     assert rows(output) == expected
