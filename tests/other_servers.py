@@ -129,6 +129,8 @@ def _azure(folder: Path) -> Iterator[Server]:
 @contextmanager
 def _sftp(folder: Path) -> Iterator[Server]:
     _require("paramiko", "asyncssh")
+    if importlib.util.find_spec("sshfs"):
+        pytest.skip("sshfs is installed and takes the place of paramiko")
     port = free_port()
     with _started([*_own("sftp", port), str(folder)], port, ROOT) as process:
         base = f"sftp://{USER}:{PASSWORD}@{HOST}:{port}/"

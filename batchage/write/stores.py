@@ -149,8 +149,9 @@ class StoreFolder(Folder):
         from fsspec import AbstractFileSystem as Base
 
         def put(files: AbstractFileSystem) -> None:
-            # That of all file systems looks first and writes then.
-            if not files.async_impl and type(files).pipe_file is Base.pipe_file:
+            # That of all file systems looks first and writes then; that of sshfs replaces.
+            is_common = not files.async_impl and type(files).pipe_file is Base.pipe_file
+            if is_common or self.renames:
                 raise NotImplementedError
             files.pipe_file(self.at(name), data, mode="create")
 
@@ -172,8 +173,15 @@ class StoreFolder(Folder):
     def take(self, source: AnyPath, name: str) -> None:
         """A copy that the store makes by itself, where it can."""
         origin = strip(str(source))
+
+        def copy(files: AbstractFileSystem) -> None:
+            # A server of sftp needn't have the shell that sshfs does it by.
+            if self.renames:
+                raise NotImplementedError
+            files.cp_file(origin, self.at(name))
+
         try:
-            self._request(lambda files: files.cp_file(origin, self.at(name)))
+            self._request(copy)
         except NotImplementedError:
             self.write(name, cast("bytes", self.ask(lambda files: files.cat_file(origin))))
 
