@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +71,8 @@ def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: S
     walk = make_walk(inputs, files_from, config.filter)
     scan = Scan(walk(), config, named)
     try:
-        with scan:
+        # What libraries print is no data; the scan itself has the stream already.
+        with redirect_stdout(sys.stderr), scan:
             count = _Count(walk)
             count.start()
             n_faces = _watch(scan, count, shown.quiet)

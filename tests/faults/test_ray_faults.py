@@ -1,6 +1,7 @@
 """Scans by Ray whose actors, nodes and drivers are killed: the tables are the undisturbed ones."""
 
 import contextlib
+import csv
 import json
 import os
 import signal
@@ -35,6 +36,28 @@ def undisturbed(tmp_path_factory):
     return photos, rows(output)
 
 
+def descendants(process, name):
+    """Numbers of the processes that came of one, and are called so."""
+    commands, parents = {}, {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            number = int(place.name)
+            commands[number] = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            # The name before it may hold anything.
+            parents[number] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+    found = {process.pid}
+    for _ in range(len(parents)):
+        found |= {number for number, parent in parents.items() if parent in found}
+    return {number for number in found if commands[number].startswith(name)}
+
+
+def kill_actors(process):
+    actors = descendants(process, ACTOR)
+    assert actors
+    for number in actors:
+        os.kill(number, signal.SIGKILL)
+
+
 class Driver:
     """A process that scans by Ray, which is killed with all that it started at the end."""
 
@@ -55,29 +78,6 @@ class Driver:
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
 
-    def processes(self, name=""):
-        """Numbers of those that came of it, and are called so."""
-        commands, parents = {}, {}
-        for place in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                number = int(place.name)
-                commands[number] = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                # The name before it may hold anything.
-                parents[number] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-        found = {self.process.pid}
-        for _ in range(len(parents)):
-            more = {number for number, parent in parents.items() if parent in found} - found
-            if not more:
-                break
-            found |= more
-        return {number for number in found if commands[number].startswith(name)}
-
-    def kill_actors(self):
-        actors = self.processes(ACTOR)
-        assert actors
-        for number in actors:
-            os.kill(number, signal.SIGKILL)
-
     def end(self):
         code, said = finish(self.process)
         assert code == 0, said
@@ -95,9 +95,9 @@ def test_actors_that_are_killed(undisturbed, tmp_path):
     photos, expected = undisturbed
     driver = Driver(photos, tmp_path / "r.parquet")
     driver.wait_for_records(MANY)
-    driver.kill_actors()
+    kill_actors(driver.process)
     driver.wait_for_records(MANY)
-    driver.kill_actors()
+    kill_actors(driver.process)
     driver.end()
     assert rows(tmp_path / "r.parquet") == expected
 
@@ -108,7 +108,7 @@ def test_a_driver_that_is_killed_and_started_again(undisturbed, tmp_path):
     driver = Driver(photos, output)
     driver.wait_for_records(MANY)
     wait_for_part(driver.process, output)
-    actors = driver.processes(ACTOR)
+    actors = descendants(driver.process, ACTOR)
     assert len(actors) == 2
     driver.process.kill()
     driver.process.communicate()
@@ -149,3 +149,19 @@ def test_a_photo_that_kills_its_actors_is_given_up(undisturbed, tmp_path):
     ]
     assert [row for row in found_images if row not in failed] == images
     assert found_faces == faces
+
+
+def test_standard_output_is_data_whatever_dies(undisturbed):
+    photos, (_, faces) = undisturbed
+    command = [sys.executable, "-m", "batchage", "scan", photos, "-o", "-", "--engine", "ray"]
+    process = subprocess.Popen(
+        [*command, "--detect-size", "320", "-q"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, text=True,
+    )  # fmt: skip
+    with process.stdout as stream:
+        lines = [stream.readline() for _ in range(2)]
+        kill_actors(process)
+        lines += list(stream)
+    assert process.wait() == 3
+    found = list(csv.DictReader(lines))
+    assert [row["image_path"] for row in found] == [row["image_path"] for row in faces]
