@@ -126,9 +126,10 @@ def test_a_connection_that_breaks_is_replaced(server, folder, monkeypatch):
     monkeypatch.setattr(storage, "FIRST_WAIT", 0.01)
 
     def break_all():
-        for connections in storage._connections.values():
-            for files in connections.idle:
-                files.client.close()
+        connections = storage._connections[storage._place_of(str(folder.path))]
+        assert connections.idle
+        for files in connections.idle:
+            files.client.close()
 
     folder.write("a.txt", b"one")
     break_all()
