@@ -293,6 +293,9 @@ def patiently(call: Callable[..., T], *arguments: Any, **more: Any) -> T:
     Raises:
         OSError: It can't be had: of whatever type the library's own error is.
     """
+    if find_spec("tenacity") is None:
+        # It says itself which extra is needed.
+        return call(*arguments, **more)
     from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
     tries = Retrying(

@@ -302,3 +302,19 @@ def test_readme_documents_every_option():
 def test_config_refuses_nonsense():
     with pytest.raises(batchage.UsageError):
         ScanConfig(max_pixels=0)
+
+
+@pytest.mark.parametrize("arguments", [["s3://b/photos"], [PHOTOS, "-o", "s3://b/results/"]])
+def test_an_install_without_extras_names_the_one_that_an_address_needs(tmp_path, arguments):
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['fsspec', 'upath', 's3fs', 'tenacity']));"
+        "from batchage.cli import main; main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, "scan", *map(str, arguments)],
+        cwd=tmp_path, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "pip install 'batchage[s3]'" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
