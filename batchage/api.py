@@ -15,7 +15,7 @@ from batchage.config import ScanConfig
 from batchage.engines import Identity, create_engine
 from batchage.profile import Profile
 from batchage.sink import Sink
-from batchage.storage import is_url, locate, without_password
+from batchage.storage import is_url, locate, without_password, without_slash
 from batchage.store import make_sink
 from batchage.types import ImageRecord, ImageRef
 from batchage.version import __version__
@@ -190,7 +190,7 @@ def scan(*inputs: PathLike, config: ScanConfig | None = None, **settings: Any) -
 def absolute_inputs(inputs: Iterable[PathLike]) -> list[str]:
     """What to tell a `Scan` about the files, folders and URLs it scans."""
     return [
-        without_password(str(path)).rstrip("/")
+        without_slash(without_password(str(path)))
         if is_url(path)
         else display_name(os.fspath(Path(path).absolute()))
         for path in inputs

@@ -52,7 +52,6 @@ whatever its neighbours are."""
 N_DECODERS = (
     len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 )
-DECODED_AHEAD = max(8, 2 * N_DECODERS)
 REDUCED_SIDE = 2
 """How many times the detect size the longest side of a reduced picture is at least. So it is only
 small faces that must be cut out of the full-size one."""
@@ -71,6 +70,11 @@ STATUS_OF_ERROR = {
 }
 
 log = logging.getLogger("batchage")
+
+
+def decoded_ahead(n_decoders: int) -> int:
+    """Photos that are decoded, or about to be, before they are needed."""
+    return max(8, 2 * n_decoders)
 
 
 @dataclass(slots=True, eq=False)
@@ -115,7 +119,7 @@ class Pipeline:
         self.config = config
         self._n_threads = n_cores or 0
         self._n_decoders = n_cores or N_DECODERS
-        self._n_ahead = max(8, 2 * self._n_decoders)
+        self._n_ahead = decoded_ahead(self._n_decoders)
         self._profile = profile or Profile()
         self._fetcher = Fetcher(config.max_pixels)
         self._uploads = Uploads()

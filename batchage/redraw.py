@@ -22,7 +22,7 @@ from batchage.fetch import Fetched, Fetcher, FilesAhead
 from batchage.isolation import DecodePool
 from batchage.lettering import printable
 from batchage.photo_rows import PhotoRows, as_file_name, photo_path, read_photos
-from batchage.pipeline import DECODED_AHEAD, N_DECODERS, REDUCED_SIDE
+from batchage.pipeline import N_DECODERS, REDUCED_SIDE, decoded_ahead
 from batchage.remote_walk import examine
 from batchage.storage import is_url, locate, without_password
 from batchage.thumbnails import THUMBNAIL_SIDE, ThumbnailWriter
@@ -178,13 +178,14 @@ class _Artist:
     def draw_all(self, rows: Sequence[PhotoRows]) -> Generator[str | NotDrawn]:
         """Names of thumbnails, or why there is none, in the order of `rows`."""
         fetcher = Fetcher(self._settings["max_pixels"])
+        n_ahead = decoded_ahead(N_DECODERS)
         source, turns = FilesAhead(map(self._ref, rows), fetcher), itertools.count()
         budget, pool = ByteBudget(DECODED_BYTES), DecodePool(N_DECODERS)
         ahead: deque[Future[str | NotDrawn]] = deque()
         with ThreadPoolExecutor(N_DECODERS, "draw") as threads:
             try:
                 while True:
-                    for ref, fetched in source.take(DECODED_AHEAD - len(ahead), not ahead):
+                    for ref, fetched in source.take(n_ahead - len(ahead), not ahead):
                         turn = next(turns)
                         photo = _Photo(rows[turn], ref, fetched)
                         ahead.append(threads.submit(self._draw, photo, turn, budget, pool))

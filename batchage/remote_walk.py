@@ -30,6 +30,7 @@ from batchage.storage import (
     reason_of,
     scheme_of,
     without_password,
+    without_slash,
 )
 from batchage.types import UNREAD_FOLDER, ImageRef
 from batchage.walk import IMAGE_SUFFIXES, ScanFilter, display_name
@@ -80,12 +81,6 @@ class Entry:
         """Whether it may be the same one by another way."""
         own = (self.name, self.is_folder, self.size, self.mtime)
         return own == (other.name, other.is_folder, other.size, other.mtime)
-
-
-def without_slash(url: str) -> str:
-    """A folder's URL as it stands in a table."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rstrip('/')}"
 
 
 def examine(url: str) -> Entry:

@@ -254,6 +254,12 @@ def without_password(url: str) -> str:
     return _PASSWORD.sub(r"\1@", url)
 
 
+def without_slash(url: str) -> str:
+    """A folder's URL as it stands in a table."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rstrip('/')}"
+
+
 def reason_of(error: Exception) -> str:
     """Why a request failed, in a few words."""
     error = _cause_of(error)

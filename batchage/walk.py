@@ -20,7 +20,14 @@ from typing import BinaryIO
 
 from batchage.errors import UsageError
 from batchage.raw import RAW_SUFFIXES, is_raw, missing_reader
-from batchage.storage import LOCAL_SCHEMES, is_url, reason_of, scheme_of, without_password
+from batchage.storage import (
+    LOCAL_SCHEMES,
+    is_url,
+    reason_of,
+    scheme_of,
+    without_password,
+    without_slash,
+)
 from batchage.types import UNREAD_FOLDER, ImageRef
 
 IMAGE_SUFFIXES = frozenset(
@@ -161,8 +168,6 @@ def _as_text(place: str | os.PathLike[str]) -> str:
 def _absolute(path: str) -> str:
     """What tells whether two inputs are the same."""
     if is_url(path):
-        from batchage.remote_walk import without_slash
-
         return without_slash(path)
     return os.path.abspath(path)
 

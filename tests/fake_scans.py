@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import signal
+import time
 from contextlib import contextmanager
 
 import pytest
 
 from batchage import lock
 from batchage.config import ScanConfig
+from batchage.errors import UsageError
 from batchage.reading import content_hash
 from batchage.storage import locate
 from batchage.store import FileSink
@@ -131,3 +134,22 @@ def death_after(n_steps, monkeypatch):
                 patch.setattr(holder, name, dying(getattr(holder, name)))
         with contextlib.suppress(KeyboardInterrupt):
             yield lambda: len(taken) > n_steps
+
+
+def require_lock(folder, output):
+    """See that a second scan is refused while a first one is at work, and not after it."""
+    first = FileSink(output, ScanConfig())
+    first.open()
+    with pytest.raises(UsageError, match="another scan is writing there"):
+        run_scan(folder, output)
+    first.close()
+    assert len(run_scan(folder, output)[0]) == 10
+
+
+def kill_after_parts(process, parts):
+    """Kill a real scan into a store when two parts are there; its lock stays."""
+    while process.poll() is None and "00001.images.parquet" not in parts.names():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert parts.has("lock")

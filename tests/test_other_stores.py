@@ -3,10 +3,8 @@
 import os
 import pickle
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,7 @@ from batchage.store import FileSink
 from batchage.write import output_paths, read_table, stores
 from batchage.write.schema import FACES, IMAGES
 from batchage.write.stores import StoreFolder
-from tests.fake_scans import LOCK_TIMES, parts_of
+from tests.fake_scans import LOCK_TIMES, kill_after_parts, parts_of
 from tests.other_servers import KINDS, running_server
 
 PHOTOS = Path(__file__).resolve().parent.parent / "examples" / "photos"
@@ -212,11 +210,7 @@ def test_a_scan_from_a_store_to_it_that_is_killed_goes_on(server, photos, here):
     arguments = (f"{url}/photos", "-o", output, "--thumbnails", f"{url}/thumbs")
     process = scan(*arguments)
     parts = StoreFolder(parts_of(locate(output)))
-    while process.poll() is None and "00001.images.parquet" not in parts.names():
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert parts.has("lock")
+    kill_after_parts(process, parts)
 
     places = {"output": locate(output), "thumbnails": locate(f"{url}/thumbs")}
     refs = batchage.iter_images([f"{url}/photos"])

@@ -11,7 +11,7 @@ from batchage.config import ScanConfig
 from batchage.errors import OutputError, UsageError
 from batchage.store import FileSink
 from batchage.write.files import LocalFolder
-from tests.fake_scans import fresh_rows, parts_of, rows, run_scan
+from tests.fake_scans import fresh_rows, parts_of, require_lock, rows, run_scan
 
 
 def test_parts_are_bounded_by_photos_and_by_seconds(photos, tmp_path, monkeypatch):
@@ -70,12 +70,7 @@ def test_unreadable_or_damaged_description_of_parts_deletes_nothing(photos, tmp_
 
 def test_second_scan_on_one_output_is_refused(photos, tmp_path):
     output = tmp_path / "r.parquet"
-    first = FileSink(output, ScanConfig())
-    first.open()
-    with pytest.raises(UsageError, match="another scan is writing there"):
-        run_scan(photos, output)
-    first.close()
-    assert len(run_scan(photos, output)[0]) == 10
+    require_lock(photos, output)
 
 
 def test_lock_left_by_a_dead_process_does_not_block(photos, tmp_path):

@@ -2,11 +2,9 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +25,15 @@ from batchage.thumbnails import ThumbnailWriter
 from batchage.write import output_paths, read_table, stores
 from batchage.write.schema import FACES, IMAGES
 from batchage.write.stores import StoreFolder
-from tests.fake_scans import LOCK_TIMES, fresh_rows, parts_of, rows, run_scan
+from tests.fake_scans import (
+    LOCK_TIMES,
+    fresh_rows,
+    kill_after_parts,
+    parts_of,
+    require_lock,
+    rows,
+    run_scan,
+)
 
 PHOTOS = Path(__file__).resolve().parent.parent / "examples" / "photos"
 OTHER = b'{"owner": "other"}'
@@ -102,12 +108,7 @@ def test_a_store_without_exclusive_writes_has_a_lock_too(photos, table, monkeypa
         pipe(self, path, value)
 
     monkeypatch.setattr(MemoryFileSystem, "pipe_file", plain)
-    first = FileSink(table, ScanConfig())
-    first.open()
-    with pytest.raises(UsageError, match="another scan is writing there"):
-        run_scan(photos, table)
-    first.close()
-    assert len(run_scan(photos, table)[0]) == 10
+    require_lock(photos, table)
 
 
 @pytest.mark.parametrize("address", ["memory://bucket/r", "memory://bucket/r.parquet"])
@@ -227,11 +228,7 @@ def test_a_scan_to_a_bucket_that_is_killed_goes_on(s3, tmp_path):
     arguments = ("-o", output, "--thumbnails", thumbs, "--save-every", "0")
     process = scan(*arguments)
     parts = StoreFolder(parts_of(locate(output)))
-    while process.poll() is None and "00001.images.parquet" not in parts.names():
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert parts.has("lock")
+    kill_after_parts(process, parts)
     saved = sum(name.endswith(".images.parquet") for name in parts.names())
     assert saved > 0
 

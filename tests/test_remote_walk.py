@@ -15,7 +15,7 @@ from batchage import raw, storage
 from batchage.errors import MissingExtraError, UsageError
 from batchage.remote_walk import examine, list_folder
 from batchage.walk import ScanFilter, iter_images, iter_listed
-from tests.test_walk import make_files, relatives
+from tests.test_walk import FILTERS, make_files, relatives
 
 names = st.text(
     st.characters(codec="utf-8", exclude_characters="/\0\r\n", exclude_categories=["Cs"]),
@@ -89,16 +89,7 @@ def test_a_folder_without_a_name_is_a_row(s3_server, s3):
     assert photo.relative == "a.jpg"
 
 
-@pytest.mark.parametrize(
-    ("filter_", "expected"),
-    [
-        (ScanFilter(recursive=False), ["a.jpg"]),
-        (ScanFilter(include=("*.png",)), ["sub/b.png"]),
-        (ScanFilter(exclude=("sub/**",)), ["a.jpg", "trash/c.jpg"]),
-        (ScanFilter(exclude=("trash",)), ["a.jpg", "sub/b.png"]),
-        (ScanFilter(hidden=True), [".h/d.jpg", "a.jpg", "sub/b.png", "trash/c.jpg"]),
-    ],
-)
+@pytest.mark.parametrize(("filter_", "expected"), FILTERS)
 def test_filters(flaky, memory, filter_, expected):
     for name in ("a.jpg", "sub/b.png", "trash/c.jpg", ".h/d.jpg"):
         memory.pipe_file(f"/photos/{name}", b"\xff\xd8\xff")
