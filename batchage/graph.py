@@ -90,6 +90,10 @@ class GraphBuilder:
         x = ops.multiply(x, np.array(scale, np.float32))
         return ops.transpose(x, np.array([0, 3, 1, 2]))
 
+    def _constant(self, values: FloatArray) -> Any:
+        # An operation given the array itself would make a Python list of its millions of numbers.
+        return self._ops.constant(np.ascontiguousarray(values))
+
     @staticmethod
     def channels(x: Any) -> int:
         """How many channels a tensor has."""
@@ -133,13 +137,15 @@ class GraphBuilder:
             values = values * factor[:, None, None, None]
         else:
             offset = self.take(f"{name}/bias", (len(values),))
-        values = np.ascontiguousarray(values[:, None] if depthwise else values)
+        values = values[:, None] if depthwise else values
         convolution = self._ops.group_convolution if depthwise else self._ops.convolution
         before, after = (kernel - stride) // 2, kernel // 2
         self.inputs[name] = x
         if name in self._ranges:
-            x, values = self._in_8_bits(x, values, self._ranges[name])
-        x = convolution(x, values, [stride] * 2, [before] * 2, [after] * 2, [1, 1])
+            x, weights = self._in_8_bits(x, values, self._ranges[name])
+        else:
+            weights = self._constant(values)
+        x = convolution(x, weights, [stride] * 2, [before] * 2, [after] * 2, [1, 1])
         return self._ops.add(x, offset[None, :, None, None])
 
     def _in_8_bits(self, x: Any, kernel: FloatArray, largest: float) -> tuple[Any, Any]:
@@ -149,7 +155,7 @@ class GraphBuilder:
         most = np.maximum(np.abs(kernel).max(axis=(1, 2, 3), keepdims=True), np.float32(1e-12))
         return (
             rounded(x, zero, top, zero, top, 256),
-            rounded(self._ops.constant(kernel), -most, most, -most, most, 255),
+            rounded(self._constant(kernel), -most, most, -most, most, 255),
         )
 
     def dense(self, x: Any, name: str, units: int, norm: Norm | None = None) -> Any:
@@ -160,7 +166,7 @@ class GraphBuilder:
             kernel = kernel * factor
         else:
             offset = self.take(f"{name}/bias", (units,))
-        x = self._ops.matmul(x, np.ascontiguousarray(kernel), False, False)
+        x = self._ops.matmul(x, self._constant(kernel), False, False)
         return self._ops.add(x, offset[None])
 
     def relu6(self, x: Any) -> Any:
