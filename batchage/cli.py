@@ -218,7 +218,7 @@ def scan(
 
     A scan that was stopped goes on with the same command.
 
-    Options may also stand in the table scan of batchage.toml (detect-size = 1024), and in the
+    Options may also stand in the table scan of batchage.toml (detect-size = 1280), and in the
     environment (BATCHAGE_SCAN_DETECT_SIZE).
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 done but some files could not be read, 130 interrupted,

@@ -23,7 +23,7 @@ REPORT_THUMBNAILS = "thumbnails"
 LOCAL, RAY = "local", "ray"
 """Engines: what runs the pipeline."""
 DAY = 86_400
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 """Raised when the same photos and settings give other rows: such tables aren't continued."""
 
 
@@ -38,14 +38,14 @@ class DetectorSettings:
             the area), are left out.
     """
 
-    detect_size: int = 640
+    detect_size: int = 960
     min_score: float = 0.5
     min_face_size: float = 0.0
 
     def __post_init__(self) -> None:
         if self.detect_size < 128 or self.detect_size % 64:
             raise UsageError(
-                f"detect size {self.detect_size}: give a multiple of 64, 128 or more, such as 640"
+                f"detect size {self.detect_size}: give a multiple of 64, 128 or more, such as 960"
             )
         if not 0 < self.min_score < 1:
             raise UsageError(f"minimal score {self.min_score}: give a number between 0 and 1")

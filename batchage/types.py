@@ -148,6 +148,14 @@ class Detections:
         """The faces at `keep` (indices or a mask)."""
         return Detections(self.boxes[keep], self.landmarks[keep], self.scores[keep])
 
+    def joined(self, more: Detections) -> Detections:
+        """These faces, then `more`."""
+        return Detections(
+            np.concatenate([self.boxes, more.boxes]),
+            np.concatenate([self.landmarks, more.landmarks]),
+            np.concatenate([self.scores, more.scores]),
+        )
+
     def transformed(self, scale: float, dx: float = 0.0, dy: float = 0.0) -> Detections:
         """Coordinates mapped by `(xy - (dx, dy)) * scale`."""
         offset = np.array([dx, dy], np.float32)

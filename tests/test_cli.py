@@ -112,7 +112,7 @@ def test_metadata_of_the_run_is_in_the_footer(scanned):
     folder, _ = scanned
     footer = pq.read_schema(folder / "out" / "results.parquet").metadata
     assert footer[b"batchage.model_id"].startswith(b"vgg16-utkface@")
-    assert json.loads(footer[b"batchage.settings"])["detect_size"] == 640
+    assert json.loads(footer[b"batchage.settings"])["detect_size"] == 960
 
 
 def test_summary_and_log_tell_what_happened(scanned):

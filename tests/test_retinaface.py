@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -42,8 +43,9 @@ def test_there_are_golden_answers_with_faces():
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda p: p.stem)
-def test_boxes_landmarks_and_scores_are_those_of_the_original_graph(detector, path):
+def test_boxes_landmarks_and_scores_are_those_of_the_original_graph(path):
     expected = np.load(path)
+    detector = RetinaFace(DetectorSettings(detect_size=640), COMPUTE)
     canvas = letterbox(photo(path.stem), 640, 640).canvas
     found = detector._look([canvas], [max(canvas.shape[:2])])[0]
     assert len(found) == len(expected)
@@ -83,20 +85,58 @@ def test_face_that_fills_the_frame_is_found(detector):
     assert len(detector.detect([np.ascontiguousarray(face).repeat(6, 0).repeat(6, 1)])[0]) == 1
 
 
-def test_suppression_keeps_the_best_of_overlapping_faces():
-    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40]], np.float32)
-    found = Detections(
-        boxes, np.zeros((3, 5, 2), np.float32), np.array([0.6, 0.9, 0.7], np.float32)
-    )
-    kept = suppress(found)
-    assert kept.scores.tolist() == pytest.approx([0.9, 0.7])
+def one_face():
+    """A photo with one face, and its box."""
+    picture = photo("collins")
+    return picture, (178, 63, 270, 180)
+
+
+@pytest.mark.parametrize("share", [0.08, 0.2, 0.4, 0.6, 0.8, 1.0])
+def test_a_face_is_one_face_whatever_share_of_the_photo_it_takes(detector, share):
+    picture, (x1, y1, x2, y2) = one_face()
+    side = round((y2 - y1) / share)
+    top, left = (y1 + y2 - side) // 2, (x1 + x2 - side) // 2
+    padded = np.pad(picture, ((side, side), (side, side), (0, 0)), mode="edge")
+    framed = padded[top + side : top + 2 * side, left + side : left + 2 * side]
+    enlarged = cv2.resize(framed, (1800, 1800), interpolation=cv2.INTER_CUBIC)
+    (found,) = detector.detect([enlarged])
+    assert len(found) == 1
+    expected = np.array([x1 - left, y1 - top, x2 - left, y2 - top]) * 1800 / side
+    assert np.abs(found.boxes[0] - np.clip(expected, 0, 1800)).max() < 0.15 * 1800 * share
+
+
+def test_a_large_and_a_small_face_in_one_photo_are_both_found(detector):
+    picture, _ = one_face()
+    canvas = np.full((1500, 2000, 3), 90, np.uint8)
+    large = cv2.resize(picture[:264, 92:356], (1200, 1200), interpolation=cv2.INTER_CUBIC)
+    canvas[100:1300, 50:1250] = large
+    canvas[300:420, 1600:1720] = cv2.resize(large, (120, 120), interpolation=cv2.INTER_AREA)
+    (found,) = detector.detect([canvas])
+    assert len(found) == 2
+    assert found.scores[0] >= found.scores[1]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "kept"),
+    [
+        ([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40]], [0.9, 0.7]),
+        ([[0, 0, 40, 40], [5, 5, 15, 15], [60, 60, 70, 70]], [0.9, 0.7]),
+        ([[0, 0, 10, 10], [6, 0, 16, 10], [12, 0, 22, 10]], [0.9, 0.7, 0.6]),
+    ],
+    ids=["nearly the same", "one in another", "beside each other"],
+)
+def test_suppression_keeps_the_best_of_overlapping_faces(boxes, kept):
+    scores = np.array([0.6, 0.9, 0.7], np.float32)
+    found = Detections(np.array(boxes, np.float32), np.zeros((3, 5, 2), np.float32), scores)
+    assert suppress(found).scores.tolist() == pytest.approx(kept)
 
 
 @pytest.mark.parametrize("shape", [(10, 4000), (4000, 10), (1, 1), (481, 640), (640, 640)])
-def test_any_picture_fits_one_of_four_canvases(shape):
-    box = letterbox(np.zeros((*shape, 3), np.uint8), 640, min(640, max(shape)))
-    assert box.canvas.shape[:2] in canvas_shapes(640)
-    assert len(canvas_shapes(640)) == 4
+@pytest.mark.parametrize("size", [128, 640, 960])
+def test_any_picture_fits_one_of_nine_canvases(shape, size):
+    box = letterbox(np.zeros((*shape, 3), np.uint8), size, min(size, max(shape)))
+    assert box.canvas.shape[:2] in canvas_shapes(size)
+    assert len(canvas_shapes(size)) == 9
 
 
 def test_anchors_match_the_network(detector):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import ceil
 
 import cv2
 import numpy as np
@@ -20,7 +21,15 @@ STRIDES = (8, 16, 32)
 ANCHOR_SIZES = ((16, 32), (64, 128), (256, 512))
 VARIANCES = (0.1, 0.2)
 NMS_IOU = 0.4
-CLOSE_UP_SHARE = 0.7
+NMS_SHARE = 0.5
+"""Of the smaller of two boxes: so much of one in the other, and both are the same face."""
+LARGEST_FACE = 256
+"""Canvas pixels. Of larger faces the network also takes parts for faces, so that those are looked
+for in a close-up."""
+CLOSE_UP = 0.3
+"""The close-up's longest side, as a share of the detect size."""
+CANVASES = (0.4, 0.7, 1.0)
+"""Longest sides of canvases, as shares of the detect size; a close-up so has a border."""
 
 
 @lru_cache(maxsize=32)
@@ -52,8 +61,8 @@ def decode(
     )
 
 
-def suppress(found: Detections, iou: float = NMS_IOU) -> Detections:
-    """Greedy non-maximum suppression: of faces that overlap more than `iou`, the best stays."""
+def suppress(found: Detections) -> Detections:
+    """Greedy non-maximum suppression: of faces that overlap too much, the best stays."""
     order = np.argsort(-found.scores, kind="stable")
     found = found.select(order)
     x1, y1, x2, y2 = found.boxes.T
@@ -64,7 +73,8 @@ def suppress(found: Detections, iou: float = NMS_IOU) -> Detections:
             width = np.minimum(x2[i], x2) - np.maximum(x1[i], x1)
             height = np.minimum(y2[i], y2) - np.maximum(y1[i], y1)
             overlap = np.maximum(width, 0) * np.maximum(height, 0)
-            rivals = overlap > iou * (area[i] + area - overlap)
+            rivals = overlap > NMS_IOU * (area[i] + area - overlap)
+            rivals |= overlap > NMS_SHARE * np.minimum(area[i], area)
             rivals[: i + 1] = False
             alive &= ~rivals
     return found.select(alive)
@@ -88,10 +98,12 @@ class Letterbox:
 
 
 def canvas_shapes(detect_size: int) -> list[tuple[int, int]]:
-    """The canvases `(H, W)`, smallest first: half-size square, 3:4, 4:3, square."""
-    short = -(-detect_size * 3 // 4 // 32) * 32
-    half = detect_size // 2
-    return [(half, half), (short, detect_size), (detect_size, short), (detect_size, detect_size)]
+    """The canvases `(H, W)`, smallest first: of each size 3:4, 4:3 and square."""
+    shapes = []
+    for share in CANVASES:
+        long, short = (ceil(detect_size * share * part / 32) * 32 for part in (1, 3 / 4))
+        shapes += [(short, long), (long, short), (long, long)]
+    return shapes
 
 
 def letterbox(image: ImageArray, detect_size: int, longest: int) -> Letterbox:
@@ -113,9 +125,10 @@ def letterbox(image: ImageArray, detect_size: int, longest: int) -> Letterbox:
 class RetinaFace:
     """The default detector.
 
-    A picture is never enlarged, so that a tight crop of a face keeps a border on its canvas; a
-    picture in which nothing is found is looked at again, small and with a border, which finds
-    faces that fill the frame.
+    A picture is looked at twice: as large as the detect size allows, for all but large faces, and as
+    a close-up with a border, for faces up to those that fill the frame. It is never enlarged, so
+    that a tight crop of a face keeps a border on its canvas; one that is smaller than the close-up
+    is looked at once, and only enlarged if nothing is found.
     """
 
     def __init__(self, settings: DetectorSettings, compute: Compute) -> None:
@@ -139,13 +152,19 @@ class RetinaFace:
     def detect(self, images: Sequence[ImageArray]) -> list[Detections]:
         """Faces of each RGB uint8 picture, in that picture's pixels, best score first."""
         size = self.settings.detect_size
-        first = self._look(images, [min(size, max(image.shape[:2])) for image in images])
-        missed = [i for i, faces in enumerate(first) if not len(faces)]
-        close_up = int(size / 2 * CLOSE_UP_SHARE)
-        second = self._look([images[i] for i in missed], [close_up] * len(missed))
-        for index, faces in zip(missed, second, strict=True):
-            first[index] = faces
-        return first
+        close_up = int(size * CLOSE_UP)
+        longest = [max(image.shape[:2]) for image in images]
+        found = self._look(images, [min(size, side) for side in longest])
+        for index, side in enumerate(longest):
+            if side > close_up:
+                limit = LARGEST_FACE * max(1, side / size)
+                faces = found[index]
+                found[index] = faces.select(box_sizes(faces.boxes) <= limit)
+        again = [i for i, side in enumerate(longest) if side > close_up or not len(found[i])]
+        second = self._look([images[i] for i in again], [close_up] * len(again))
+        for index, faces in zip(again, second, strict=True):
+            found[index] = suppress(found[index].joined(faces))
+        return found
 
     def _look(self, images: Sequence[ImageArray], longest: Sequence[int]) -> list[Detections]:
         size = self.settings.detect_size

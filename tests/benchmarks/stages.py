@@ -55,7 +55,7 @@ def runtimes() -> dict[str, Compute]:
 def measure_detection() -> dict[str, float]:
     """Milliseconds for one photo of 3:4, the network alone."""
     weights = load_bundle("retinaface-mobilenet025", retinaface_network.KIND).weights
-    batch = np.zeros((1, *canvas_shapes(DETECT_SIZE)[1], 3), np.uint8)
+    batch = np.zeros((1, *canvas_shapes(DETECT_SIZE)[-3], 3), np.uint8)
     found = {}
     for name, compute in runtimes().items():
         forward = load_forward(
