@@ -90,8 +90,11 @@ class GraphBuilder:
         x = ops.multiply(x, np.array(scale, np.float32))
         return ops.transpose(x, np.array([0, 3, 1, 2]))
 
-    def _constant(self, values: FloatArray) -> Any:
-        # An operation given the array itself would make a Python list of its millions of numbers.
+    def constant(self, values: FloatArray) -> Any:
+        """An array as a tensor.
+
+        An operation that is given the array itself makes a Python list of all its numbers.
+        """
         return self._ops.constant(np.ascontiguousarray(values))
 
     @staticmethod
@@ -144,7 +147,7 @@ class GraphBuilder:
         if name in self._ranges:
             x, weights = self._in_8_bits(x, values, self._ranges[name])
         else:
-            weights = self._constant(values)
+            weights = self.constant(values)
         x = convolution(x, weights, [stride] * 2, [before] * 2, [after] * 2, [1, 1])
         return self._ops.add(x, offset[None, :, None, None])
 
@@ -155,7 +158,7 @@ class GraphBuilder:
         most = np.maximum(np.abs(kernel).max(axis=(1, 2, 3), keepdims=True), np.float32(1e-12))
         return (
             rounded(x, zero, top, zero, top, 256),
-            rounded(self._constant(kernel), -most, most, -most, most, 255),
+            rounded(self.constant(kernel), -most, most, -most, most, 255),
         )
 
     def dense(self, x: Any, name: str, units: int, norm: Norm | None = None) -> Any:
@@ -166,7 +169,7 @@ class GraphBuilder:
             kernel = kernel * factor
         else:
             offset = self.take(f"{name}/bias", (units,))
-        x = self._ops.matmul(x, self._constant(kernel), False, False)
+        x = self._ops.matmul(x, self.constant(kernel), False, False)
         return self._ops.add(x, offset[None])
 
     def relu6(self, x: Any) -> Any:

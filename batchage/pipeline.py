@@ -52,9 +52,6 @@ whatever its neighbours are."""
 N_DECODERS = (
     len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 )
-REDUCED_SIDE = 2
-"""How many times the detect size the longest side of a reduced picture is at least. So it is only
-small faces that must be cut out of the full-size one."""
 LARGEST_SCALE = 1.25
 """Crop pixels a pixel of a reduced picture, above which a face is cut out of the full-size one.
 At 1.24 the age error grows by 0.01 years, at 1.96 by 0.13, at 2.5 by 0.23."""
@@ -75,6 +72,11 @@ log = logging.getLogger("batchage")
 def decoded_ahead(n_decoders: int) -> int:
     """Photos that are decoded, or about to be, before they are needed."""
     return max(8, 2 * n_decoders)
+
+
+def reduced_side(detect_size: int) -> int:
+    """What the longest side of a photo that is decoded at a reduced scale is at least."""
+    return detect_size * 4 // 3
 
 
 @dataclass(slots=True, eq=False)
@@ -235,7 +237,7 @@ class Pipeline:
                 self.config.timeout,
                 reserve,
                 data,
-                enough=REDUCED_SIDE * self.config.detection.detect_size,
+                enough=reduced_side(self.config.detection.detect_size),
             )
             record.width, record.height = image.width, image.height
             record.content_hash, record.captured_at = image.content_hash, image.captured_at

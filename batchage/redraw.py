@@ -22,7 +22,7 @@ from batchage.fetch import Fetched, Fetcher, FilesAhead
 from batchage.isolation import DecodePool
 from batchage.lettering import printable
 from batchage.photo_rows import PhotoRows, as_file_name, photo_path, read_photos
-from batchage.pipeline import N_DECODERS, REDUCED_SIDE, decoded_ahead
+from batchage.pipeline import N_DECODERS, decoded_ahead, reduced_side
 from batchage.remote_walk import examine
 from batchage.storage import is_url, locate, without_password
 from batchage.thumbnails import THUMBNAIL_SIDE, ThumbnailWriter
@@ -171,7 +171,7 @@ class _Artist:
         settings: Mapping[str, Any],
     ) -> None:
         self._writer, self._photos, self._settings = writer, photos, settings
-        enough = REDUCED_SIDE * settings["detect_size"]
+        enough = reduced_side(settings["detect_size"])
         # The scan's own size gives the scan's own pixels.
         self._enough = enough if writer.side == THUMBNAIL_SIDE else max(enough, writer.side)
 

@@ -2,7 +2,7 @@
 
     [scan]
     output = "faces.sqlite"
-    detect-size = 1024
+    detect-size = 1280
     exclude = ["*/thumbs/*"]
 
 A table a command, named as its flags are; flags and environment variables come before them.

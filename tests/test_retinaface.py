@@ -16,7 +16,9 @@ from batchage.detect.retinaface import (
     RetinaFace,
     anchors,
     canvas_shapes,
+    close_up_side,
     letterbox,
+    merge,
     suppress,
 )
 from batchage.detect.retinaface_network import KIND
@@ -71,7 +73,7 @@ def test_coordinates_are_those_of_the_full_picture(detector):
     large = small.repeat(3, axis=0).repeat(3, axis=1)
     a, b = detector.detect([small])[0], detector.detect([large])[0]
     assert len(a) == len(b) == 1
-    assert np.abs(b.boxes / 3 - a.boxes).max() < 0.03 * (a.boxes[0, 2] - a.boxes[0, 0])
+    assert np.abs(b.boxes / 3 - a.boxes).max() < 0.1 * (a.boxes[0, 2] - a.boxes[0, 0])
 
 
 def test_no_face_gives_no_detection(detector):
@@ -85,58 +87,94 @@ def test_face_that_fills_the_frame_is_found(detector):
     assert len(detector.detect([np.ascontiguousarray(face).repeat(6, 0).repeat(6, 1)])[0]) == 1
 
 
-def one_face():
-    """A photo with one face, and its box."""
-    picture = photo("collins")
-    return picture, (178, 63, 270, 180)
+COLLINS = (178, 63, 270, 180)
+"""The box of the one face in that photo."""
 
 
 @pytest.mark.parametrize("share", [0.08, 0.2, 0.4, 0.6, 0.8, 1.0])
-def test_a_face_is_one_face_whatever_share_of_the_photo_it_takes(detector, share):
-    picture, (x1, y1, x2, y2) = one_face()
+@pytest.mark.parametrize("size", [640, 960, 1920])
+def test_a_face_is_one_face_whatever_share_of_the_photo_it_takes(share, size):
+    x1, y1, x2, y2 = COLLINS
     side = round((y2 - y1) / share)
     top, left = (y1 + y2 - side) // 2, (x1 + x2 - side) // 2
-    padded = np.pad(picture, ((side, side), (side, side), (0, 0)), mode="edge")
+    padded = np.pad(photo("collins"), ((side, side), (side, side), (0, 0)), mode="edge")
     framed = padded[top + side : top + 2 * side, left + side : left + 2 * side]
     enlarged = cv2.resize(framed, (1800, 1800), interpolation=cv2.INTER_CUBIC)
-    (found,) = detector.detect([enlarged])
+    (found,) = RetinaFace(DetectorSettings(detect_size=size), COMPUTE).detect([enlarged])
     assert len(found) == 1
     expected = np.array([x1 - left, y1 - top, x2 - left, y2 - top]) * 1800 / side
     assert np.abs(found.boxes[0] - np.clip(expected, 0, 1800)).max() < 0.15 * 1800 * share
 
 
 def test_a_large_and_a_small_face_in_one_photo_are_both_found(detector):
-    picture, _ = one_face()
+    head = photo("collins")[:264, 92:356]
     canvas = np.full((1500, 2000, 3), 90, np.uint8)
-    large = cv2.resize(picture[:264, 92:356], (1200, 1200), interpolation=cv2.INTER_CUBIC)
-    canvas[100:1300, 50:1250] = large
-    canvas[300:420, 1600:1720] = cv2.resize(large, (120, 120), interpolation=cv2.INTER_AREA)
+    canvas[100:1300, 50:1250] = cv2.resize(head, (1200, 1200), interpolation=cv2.INTER_CUBIC)
+    canvas[300:420, 1600:1720] = cv2.resize(head, (120, 120), interpolation=cv2.INTER_AREA)
     (found,) = detector.detect([canvas])
-    assert len(found) == 2
+    middles = found.boxes.reshape(-1, 2, 2).mean(axis=1)
+    assert sorted(middles[:, 0] > 1500) == [False, True]
     assert found.scores[0] >= found.scores[1]
 
 
+def test_a_small_face_is_that_of_the_larger_look(detector):
+    picture = photo("collins")
+    expected = detector._look([picture], [max(picture.shape[:2])])[0]
+    (found,) = detector.detect([picture])
+    assert np.array_equal(found.boxes, expected.boxes)
+    assert np.array_equal(found.landmarks, expected.landmarks)
+
+
+def boxes_with_scores(*rows):
+    values = np.array(rows, np.float32).reshape(-1, 5)
+    return Detections(values[:, :4], np.zeros((len(values), 5, 2), np.float32), values[:, 4])
+
+
+def test_suppression_keeps_the_best_of_overlapping_faces():
+    found = boxes_with_scores([0, 0, 10, 10, 0.6], [1, 0, 11, 10, 0.9], [30, 30, 40, 40, 0.7])
+    assert suppress(found).scores.tolist() == pytest.approx([0.9, 0.7])
+
+
+def test_a_face_partly_behind_another_one_is_kept():
+    far = boxes_with_scores([0, 0, 10, 10, 0.9], [5, 4, 15, 14, 0.8], [7, 0, 17, 10, 0.7])
+    assert len(suppress(far)) == 3
+    assert len(merge(suppress(far), boxes_with_scores(), 50)) == 3
+
+
 @pytest.mark.parametrize(
-    ("boxes", "kept"),
+    ("far", "near", "expected"),
     [
-        ([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40]], [0.9, 0.7]),
-        ([[0, 0, 40, 40], [5, 5, 15, 15], [60, 60, 70, 70]], [0.9, 0.7]),
-        ([[0, 0, 10, 10], [6, 0, 16, 10], [12, 0, 22, 10]], [0.9, 0.7, 0.6]),
+        # What lies in a large face is part of it, however sure the first look is.
+        ([[20, 20, 60, 60, 1.0]], [[0, 0, 100, 100, 0.9]], [0.9]),
+        # Beside one, it is a face.
+        ([[90, 20, 130, 60, 1.0]], [[0, 0, 100, 100, 0.9]], [1.0, 0.9]),
+        # A small face is that of the first look, ...
+        ([[0, 0, 45, 45, 0.8]], [[0, 0, 44, 44, 0.9]], [0.8]),
+        # ... a large one that of the close-up.
+        ([[0, 0, 60, 60, 1.0]], [[0, 0, 55, 55, 0.9]], [0.9]),
+        # They need not agree which of both it is.
+        ([[0, 0, 55, 55, 1.0]], [[0, 0, 45, 45, 0.9]], [0.9]),
+        ([[0, 0, 45, 45, 0.8]], [[0, 0, 55, 55, 0.9]], [0.9]),
+        # The close-up is not asked for small faces.
+        ([[0, 0, 30, 30, 0.8]], [[60, 60, 80, 80, 0.9]], [0.8]),
     ],
-    ids=["nearly the same", "one in another", "beside each other"],
 )
-def test_suppression_keeps_the_best_of_overlapping_faces(boxes, kept):
-    scores = np.array([0.6, 0.9, 0.7], np.float32)
-    found = Detections(np.array(boxes, np.float32), np.zeros((3, 5, 2), np.float32), scores)
-    assert suppress(found).scores.tolist() == pytest.approx(kept)
+def test_of_both_looks_each_face_is_kept_once(far, near, expected):
+    found = merge(boxes_with_scores(*far), boxes_with_scores(*near), limit=50)
+    assert found.scores.tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("shape", [(10, 4000), (4000, 10), (1, 1), (481, 640), (640, 640)])
-@pytest.mark.parametrize("size", [128, 640, 960])
-def test_any_picture_fits_one_of_nine_canvases(shape, size):
-    box = letterbox(np.zeros((*shape, 3), np.uint8), size, min(size, max(shape)))
-    assert box.canvas.shape[:2] in canvas_shapes(size)
-    assert len(canvas_shapes(size)) == 9
+@pytest.mark.parametrize("size", [128, 320, 384, 640, 960, 1920])
+def test_any_picture_fits_a_canvas(shape, size):
+    shapes = canvas_shapes(size)
+    assert shapes == sorted(shapes, key=np.prod)
+    assert not np.any(np.array(shapes) % 32)
+    image = np.zeros((*shape, 3), np.uint8)
+    assert letterbox(image, size, min(size, max(shape))).canvas.shape[:2] in shapes
+    close_up = letterbox(image, size, close_up_side(size))
+    assert close_up.dx >= close_up_side(size) // 8 or shape[0] > shape[1]
+    assert close_up.dy >= close_up_side(size) // 8 or shape[1] > shape[0]
 
 
 def test_anchors_match_the_network(detector):

@@ -152,7 +152,7 @@ def main() -> None:
         metavar=tuple(split.upper() for split in SPLITS),
         help="of the splits (default: %(default)s)",
     )
-    parser.add_argument("--detect-size", type=int, default=640)
+    parser.add_argument("--detect-size", type=int, default=DetectorSettings().detect_size)
     arguments = parser.parse_args()
     with explain_errors("prepare"):
         if min(arguments.shares) < 0 or not arguments.shares[0] > 0:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import ceil
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from batchage.bundle import load_bundle
 from batchage.config import DEFAULT_DETECTOR, DetectorSettings
@@ -21,15 +21,20 @@ STRIDES = (8, 16, 32)
 ANCHOR_SIZES = ((16, 32), (64, 128), (256, 512))
 VARIANCES = (0.1, 0.2)
 NMS_IOU = 0.4
-NMS_SHARE = 0.5
-"""Of the smaller of two boxes: so much of one in the other, and both are the same face."""
 LARGEST_FACE = 256
 """Canvas pixels. Of larger faces the network also takes parts for faces, so that those are looked
 for in a close-up."""
-CLOSE_UP = 0.3
-"""The close-up's longest side, as a share of the detect size."""
-CANVASES = (0.4, 0.7, 1.0)
-"""Longest sides of canvases, as shares of the detect size; a close-up so has a border."""
+EDGE = 0.8
+"""Share of that size from which on the close-up may add a face."""
+SAME_FACE = 0.5
+"""Share of the smaller of two boxes that lies in the other one if they are of one face; the boxes
+are of one look each."""
+CLOSE_UP = 288
+"""Longest side of a close-up in pixels, where the detect size is large enough for it."""
+CANVASES = (384, 672)
+"""Longest sides of canvases that are smaller than the detect size."""
+BORDER = 4 / 3
+"""Sides of a close-up's canvas, at least, for one of the picture."""
 
 
 @lru_cache(maxsize=32)
@@ -74,7 +79,6 @@ def suppress(found: Detections) -> Detections:
             height = np.minimum(y2[i], y2) - np.maximum(y1[i], y1)
             overlap = np.maximum(width, 0) * np.maximum(height, 0)
             rivals = overlap > NMS_IOU * (area[i] + area - overlap)
-            rivals |= overlap > NMS_SHARE * np.minimum(area[i], area)
             rivals[: i + 1] = False
             alive &= ~rivals
     return found.select(alive)
@@ -97,11 +101,16 @@ class Letterbox:
     dy: int
 
 
+def close_up_side(detect_size: int) -> int:
+    """Longest side in pixels of a picture that is looked at close up."""
+    return min(CLOSE_UP, detect_size * 3 // 4)
+
+
 def canvas_shapes(detect_size: int) -> list[tuple[int, int]]:
     """The canvases `(H, W)`, smallest first: of each size 3:4, 4:3 and square."""
     shapes = []
-    for share in CANVASES:
-        long, short = (ceil(detect_size * share * part / 32) * 32 for part in (1, 3 / 4))
+    for side in (*(side for side in CANVASES if side < detect_size), detect_size):
+        long, short = -(-side // 32) * 32, -(-side * 3 // 4 // 32) * 32
         shapes += [(short, long), (long, short), (long, long)]
     return shapes
 
@@ -113,8 +122,9 @@ def letterbox(image: ImageArray, detect_size: int, longest: int) -> Letterbox:
     new_w, new_h = max(1, round(width * scale)), max(1, round(height * scale))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     shrunk = cv2.resize(image, (new_w, new_h), interpolation=method) if scale != 1 else image
+    border = BORDER if longest <= close_up_side(detect_size) else 1
     canvas_h, canvas_w = next(
-        (h, w) for h, w in canvas_shapes(detect_size) if new_h <= h and new_w <= w
+        (h, w) for h, w in canvas_shapes(detect_size) if new_h * border <= h and new_w * border <= w
     )
     canvas = np.zeros((canvas_h, canvas_w, 3), np.uint8)
     dy, dx = (canvas_h - new_h) // 2, (canvas_w - new_w) // 2
@@ -122,13 +132,43 @@ def letterbox(image: ImageArray, detect_size: int, longest: int) -> Letterbox:
     return Letterbox(canvas, scale, dx, dy)
 
 
+def overlaps(found: Detections, others: Detections) -> NDArray[np.bool_]:
+    """Which faces `(n,)` are the same as one of `others`, going by their boxes."""
+    corner = np.maximum(found.boxes[:, None, :2], others.boxes[None, :, :2])
+    opposite = np.minimum(found.boxes[:, None, 2:], others.boxes[None, :, 2:])
+    shared = np.prod(np.maximum(opposite - corner, 0), axis=2)
+    smaller = np.minimum(box_sizes(found.boxes)[:, None], box_sizes(others.boxes)[None])
+    return np.asarray((shared > SAME_FACE * smaller**2).any(axis=1))
+
+
+def merge(far: Detections, near: Detections, limit: float) -> Detections:
+    """The faces of both looks, best score first.
+
+    Small ones are those of the first look, large ones those of the close-up: each sees its own
+    better, and whatever the first look takes for faces inside a large one are parts of it.
+
+    Args:
+        far: What was found in the whole detect size.
+        near: What was found in the close-up.
+        limit: The largest size of a small face, in the same pixels as the boxes.
+    """
+    sizes = box_sizes(near.boxes)
+    large = near.select(sizes > limit)
+    small = far.select(box_sizes(far.boxes) <= limit)
+    small = small.select(~overlaps(small, large))
+    # Of one face, both looks may put the size on the wrong side of the limit.
+    edge = near.select((sizes > EDGE * limit) & (sizes <= limit))
+    edge = edge.select(~overlaps(edge, small) & ~overlaps(edge, large))
+    found = large.joined(small).joined(edge)
+    return found.select(np.argsort(-found.scores, kind="stable"))
+
+
 class RetinaFace:
     """The default detector.
 
-    A picture is looked at twice: as large as the detect size allows, for all but large faces, and as
-    a close-up with a border, for faces up to those that fill the frame. It is never enlarged, so
-    that a tight crop of a face keeps a border on its canvas; one that is smaller than the close-up
-    is looked at once, and only enlarged if nothing is found.
+    A picture is looked at twice: as large as the detect size allows, for all but large faces, and
+    as a close-up with a border, for faces up to those that fill the frame. One that is no larger
+    than the close-up is looked at once, as it is, and only enlarged if nothing is found.
     """
 
     def __init__(self, settings: DetectorSettings, compute: Compute) -> None:
@@ -152,18 +192,14 @@ class RetinaFace:
     def detect(self, images: Sequence[ImageArray]) -> list[Detections]:
         """Faces of each RGB uint8 picture, in that picture's pixels, best score first."""
         size = self.settings.detect_size
-        close_up = int(size * CLOSE_UP)
+        close_up = close_up_side(size)
         longest = [max(image.shape[:2]) for image in images]
         found = self._look(images, [min(size, side) for side in longest])
-        for index, side in enumerate(longest):
-            if side > close_up:
-                limit = LARGEST_FACE * max(1, side / size)
-                faces = found[index]
-                found[index] = faces.select(box_sizes(faces.boxes) <= limit)
         again = [i for i, side in enumerate(longest) if side > close_up or not len(found[i])]
-        second = self._look([images[i] for i in again], [close_up] * len(again))
-        for index, faces in zip(again, second, strict=True):
-            found[index] = suppress(found[index].joined(faces))
+        near = self._look([images[i] for i in again], [close_up] * len(again))
+        for index, faces in zip(again, near, strict=True):
+            limit = LARGEST_FACE * max(1, longest[index] / size)
+            found[index] = merge(found[index], faces, limit) if len(found[index]) else faces
         return found
 
     def _look(self, images: Sequence[ImageArray], longest: Sequence[int]) -> list[Detections]:

@@ -24,7 +24,7 @@ from batchage.detect import retinaface_network
 from batchage.detect.retinaface import RetinaFace, canvas_shapes, letterbox
 from batchage.hardware import Compute, has_tensorflow
 from batchage.inference import load_forward
-from batchage.pipeline import REDUCED_SIDE
+from batchage.pipeline import reduced_side
 from batchage.predict import network as predict_network
 from batchage.predict.predictor import RANGES
 from tests.benchmarks.machine import save, shortest
@@ -38,7 +38,7 @@ BATCH = 32
 
 def measure_decoding(photo: Path) -> dict[str, float]:
     """Milliseconds for one photo."""
-    enough = REDUCED_SIDE * DETECT_SIZE
+    enough = reduced_side(DETECT_SIZE)
     reduced = decode(photo, enough=enough).pixels
     return {
         "full": 1000 * shortest(lambda: decode(photo)),
@@ -91,7 +91,7 @@ def measure_prediction() -> dict[str, float]:
 
 def measure_alignment(photo: Path) -> float:
     """Milliseconds a face."""
-    image = decode(photo, enough=REDUCED_SIDE * DETECT_SIZE).pixels
+    image = decode(photo, enough=reduced_side(DETECT_SIZE)).pixels
     landmarks = RetinaFace(DetectorSettings(), OPENVINO).detect([image])[0].landmarks
     return 1000 * shortest(lambda: [align(image, p, 128) for p in landmarks]) / len(landmarks)
 
