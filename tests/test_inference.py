@@ -2,15 +2,17 @@
 
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from batchage.bundle import load_bundle, network_weights, write_weights
+from batchage.bundle import load_bundle, network_weights, read_weights, write_weights
 from batchage.detect import retinaface_network as detector
 from batchage.errors import BundleError
+from batchage.graph import GraphBuilder
 from batchage.hardware import Compute
 from batchage.inference import load_forward
 from batchage.predict import network as predictor
@@ -64,6 +66,20 @@ def test_both_predictors_give_the_same_numbers(tmp_path):
         assert_same(
             load_predictor(OPENVINO, bundle)(batch), load_predictor(KERAS, bundle)(batch), 1e-3
         )
+
+
+def test_weights_go_into_the_graph_as_arrays():
+    # Handed to an operation as they are, they become Python lists, which take most of a second.
+    architecture = predictor.Architecture(**SHIPPED.spec["architecture"])
+    size = sum(array.nbytes for array in read_weights(SHIPPED.weights).values())
+    tracemalloc.start()
+    try:
+        graph = GraphBuilder(SHIPPED.weights)
+        graph.build(predictor.build_graph(graph, architecture, SHIPPED.spec["input_size"]))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.5 * size
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
