@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from batchage.types import FloatArray
+from batchage.types import FloatArray, shared_areas
 
 LABEL_COST, FACE_COST, CORE_COST = 10, 4, 2
 """What hiding a pixel of a label, of a face, and of a face's middle more, counts."""
@@ -136,6 +136,4 @@ def _stops(
 
 def _covered(places: FloatArray, others: FloatArray) -> FloatArray:
     """Pixels `(k,)` that each place shares with all of `others`."""
-    starts = np.maximum(places[:, None, :2], others[None, :, :2])
-    ends = np.minimum(places[:, None, 2:], others[None, :, 2:])
-    return np.asarray(np.maximum(ends - starts, 0).prod(axis=2).sum(axis=1), np.float32)
+    return np.asarray(shared_areas(places, others).sum(axis=1), np.float32)

@@ -34,6 +34,13 @@ def box_sizes(boxes: FloatArray) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(sides.prod(axis=-1)), np.float64)
 
 
+def shared_areas(boxes: FloatArray, others: FloatArray) -> FloatArray:
+    """Areas `(n, m)` that boxes `(n, 4)`, `xyxy`, share with others `(m, 4)`, in square units."""
+    starts = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    ends = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    return np.asarray(np.maximum(ends - starts, 0).prod(axis=2), np.float32)
+
+
 class Status(StrEnum):
     """What became of one file; the values of the images table's `status` column."""
 

@@ -15,7 +15,7 @@ from batchage.config import DEFAULT_DETECTOR, DetectorSettings
 from batchage.detect.retinaface_network import KIND, build_graph, build_network
 from batchage.hardware import Compute
 from batchage.inference import load_forward
-from batchage.types import Detections, FloatArray, ImageArray, box_sizes
+from batchage.types import Detections, FloatArray, ImageArray, box_sizes, shared_areas
 
 STRIDES = (8, 16, 32)
 ANCHOR_SIZES = ((16, 32), (64, 128), (256, 512))
@@ -67,7 +67,7 @@ def decode(
 
 
 def suppress(found: Detections) -> Detections:
-    """Greedy non-maximum suppression: of faces that overlap too much, the best stays."""
+    """Greedy non-maximum suppression: of faces that overlap more than `NMS_IOU`, the best stays."""
     order = np.argsort(-found.scores, kind="stable")
     found = found.select(order)
     x1, y1, x2, y2 = found.boxes.T
@@ -75,9 +75,7 @@ def suppress(found: Detections) -> Detections:
     alive = np.ones(len(found), bool)
     for i in range(len(found)):
         if alive[i]:
-            width = np.minimum(x2[i], x2) - np.maximum(x1[i], x1)
-            height = np.minimum(y2[i], y2) - np.maximum(y1[i], y1)
-            overlap = np.maximum(width, 0) * np.maximum(height, 0)
+            overlap = shared_areas(found.boxes[i : i + 1], found.boxes)[0]
             rivals = overlap > NMS_IOU * (area[i] + area - overlap)
             rivals[: i + 1] = False
             alive &= ~rivals
@@ -134,9 +132,7 @@ def letterbox(image: ImageArray, detect_size: int, longest: int) -> Letterbox:
 
 def overlaps(found: Detections, others: Detections) -> NDArray[np.bool_]:
     """Which faces `(n,)` are the same as one of `others`, going by their boxes."""
-    corner = np.maximum(found.boxes[:, None, :2], others.boxes[None, :, :2])
-    opposite = np.minimum(found.boxes[:, None, 2:], others.boxes[None, :, 2:])
-    shared = np.prod(np.maximum(opposite - corner, 0), axis=2)
+    shared = shared_areas(found.boxes, others.boxes)
     smaller = np.minimum(box_sizes(found.boxes)[:, None], box_sizes(others.boxes)[None])
     return np.asarray((shared > SAME_FACE * smaller**2).any(axis=1))
 
@@ -158,8 +154,8 @@ def merge(far: Detections, near: Detections, limit: float) -> Detections:
     small = small.select(~overlaps(small, large))
     # Of one face, both looks may put the size on the wrong side of the limit.
     edge = near.select((sizes > EDGE * limit) & (sizes <= limit))
-    edge = edge.select(~overlaps(edge, small) & ~overlaps(edge, large))
-    found = large.joined(small).joined(edge)
+    found = large.joined(small)
+    found = found.joined(edge.select(~overlaps(edge, found)))
     return found.select(np.argsort(-found.scores, kind="stable"))
 
 

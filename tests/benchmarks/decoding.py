@@ -22,10 +22,13 @@ import pyarrow as pa
 from PIL import Image
 
 import batchage
+from batchage.evaluation.join import outcome_of
+from batchage.evaluation.metrics import Metrics, group_metrics
 from tests.benchmarks.machine import save
+from tests.benchmarks.photos import SIZE
 from train.data import read_manifests
+from train.evaluate import labels_of
 
-SIZE = (4000, 3000)
 COLUMNS, ROWS = 4, 3
 CELL = 1000
 WIDTHS = (170, 700)
@@ -73,24 +76,15 @@ def compare(rows: pa.Table, folder: Path) -> dict[str, Any]:
     with patch("batchage.pipeline.reduced_side", lambda detect_size: max(SIZE)):
         full, full_s = scan(folder, n_faces)
     both = sorted(reduced.keys() & full.keys())
-    truth = (np.array(rows["age_min"]) + np.array(rows["age_max"]))[both] / 2
-    genders = np.array(rows["gender"].to_pylist(), object)[both]
-    known = np.not_equal(genders, None)
+    labels = labels_of(rows)
 
-    def errors(found: dict[int, dict[str, Any]]) -> dict[str, float]:
-        ages = np.array([found[i]["age_years"] for i in both])
-        named = np.array([found[i]["gender"] for i in both])
-        return {
-            "faces": len(found),
-            "age_mae": float(np.abs(ages - truth).mean()),
-            "gender_accuracy": float((named == genders)[known].mean()),
-        }
+    def metrics(found: dict[int, dict[str, Any]]) -> Metrics:
+        return group_metrics(outcome_of([labels[i] for i in both], [found[i] for i in both]))
 
     return {
         "pictures": n_faces,
-        "found_by_both": len(both),
-        "reduced": {**errors(reduced), "seconds": reduced_s},
-        "full": {**errors(full), "seconds": full_s},
+        "reduced": {"found": len(reduced), **metrics(reduced), "seconds": reduced_s},
+        "full": {"found": len(full), **metrics(full), "seconds": full_s},
     }
 
 

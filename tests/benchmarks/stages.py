@@ -21,7 +21,7 @@ from batchage.bundle import load_bundle
 from batchage.config import DEFAULT_MODEL, DetectorSettings
 from batchage.decode import decode
 from batchage.detect import retinaface_network
-from batchage.detect.retinaface import RetinaFace, canvas_shapes, letterbox
+from batchage.detect.retinaface import RetinaFace, letterbox
 from batchage.hardware import Compute, has_tensorflow
 from batchage.inference import load_forward
 from batchage.pipeline import reduced_side
@@ -55,7 +55,8 @@ def runtimes() -> dict[str, Compute]:
 def measure_detection() -> dict[str, float]:
     """Milliseconds for one photo of 3:4, the network alone."""
     weights = load_bundle("retinaface-mobilenet025", retinaface_network.KIND).weights
-    batch = np.zeros((1, *canvas_shapes(DETECT_SIZE)[-3], 3), np.uint8)
+    photo = np.zeros((DETECT_SIZE * 3 // 4, DETECT_SIZE, 3), np.uint8)
+    batch = letterbox(photo, DETECT_SIZE, DETECT_SIZE).canvas[None]
     found = {}
     for name, compute in runtimes().items():
         forward = load_forward(
