@@ -24,7 +24,8 @@ class ParquetFormat:
 
     def read(self, stream: BinaryIO, schema: pa.Schema) -> pa.Table:
         """The table in a file; its own metadata are kept."""
-        return in_schema(pq.read_table(stream), schema)
+        # Arrow's threads may still hold the Python stream when a short command ends, which aborts it.
+        return in_schema(pq.read_table(stream, use_threads=False, pre_buffer=False), schema)
 
     def read_pieces(self, stream: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
         """The same, some rows at a time."""
