@@ -24,7 +24,7 @@ class ParquetFormat:
 
     def read(self, stream: BinaryIO, schema: pa.Schema) -> pa.Table:
         """The table in a file; its own metadata are kept."""
-        # Arrow's threads may still hold the Python stream when a short command ends, which aborts it.
+        # Arrow's threads could hold the stream while a short command ends, which aborts it.
         return in_schema(pq.read_table(stream, use_threads=False, pre_buffer=False), schema)
 
     def read_pieces(self, stream: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
