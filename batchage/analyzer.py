@@ -50,14 +50,16 @@ class Analyzer:
         """Load both networks.
 
         Args:
-            config: Detector, model, batch size, device, precision and `tta` are taken from it; the
+            config: Detector, model, batch size, device, precisions and `tta` are taken from it; the
                 defaults where it is missing.
 
         Raises:
             BatchageError: A bundle or device can't be used.
         """
         self._config = config or ScanConfig()
-        compute = choose_compute(self._config.device, self._config.precision)
+        compute = choose_compute(
+            self._config.device, self._config.precision, self._config.detect_precision
+        )
         bundle = load_bundle(self._config.model, KIND)
         self._detector = create_detector(self._config.detector, self._config.detection, compute)
         self._predictor = Predictor(bundle, compute, self._config.batch_size, self._config.tta)

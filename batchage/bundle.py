@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from batchage.errors import BatchageError, BundleError, UsageError
 FORMAT = 1
 WEIGHTS_FILE = "weights.h5"
 SPEC_FILE = "model.json"
+RANGES = "activation_ranges"
+"""What `model.json` calls the smallest and largest values that go into convolutions, for int8."""
 _NOTES = frozenset({"description", "training", "exported_with"})
 
 
@@ -47,6 +50,25 @@ class Bundle:
     def weights(self) -> Path:
         """The weights file."""
         return self.path / WEIGHTS_FILE
+
+    @property
+    def activation_ranges(self) -> dict[str, tuple[float, float]]:
+        """The smallest and largest value that go into each convolution which int8 rounds.
+
+        Raises:
+            BundleError: They are no such numbers.
+        """
+        try:
+            found = {str(k): (float(v[0]), float(v[1])) for k, v in self.spec[RANGES].items()}
+            if not all(-math.inf < low <= 0 < high < math.inf for low, high in found.values()):
+                raise ValueError("from 0 or below to above 0")
+        except KeyError:
+            return {}
+        except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+            raise BundleError(
+                f"{self.path}: model.json has no usable {RANGES} ({error!r}); export it again"
+            ) from None
+        return found
 
     @property
     def model_id(self) -> str:

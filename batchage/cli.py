@@ -159,6 +159,9 @@ def scan(
     precision: Annotated[
         str, typer.Option(help="auto, float32, bfloat16, float16 or int8.")
     ] = DEFAULTS.precision,
+    detect_precision: Annotated[
+        str, typer.Option(help="Of the detector: auto, float32 or int8.")
+    ] = DEFAULTS.detect_precision,
     tta: Annotated[
         bool,
         typer.Option(
@@ -242,6 +245,7 @@ def scan(
             batch_size=batch_size,
             device=device,
             precision=precision,
+            detect_precision=detect_precision,
             tta=tta,
             max_pixels=max_pixels,
             timeout=timeout,
@@ -409,6 +413,7 @@ def info() -> None:
         table.add_row("tensorflow", "installed" if has_tensorflow() else "not installed")
         table.add_row("GPUs", str(count_gpus()))
         table.add_row("runs on", f"{compute.device} in {compute.precision}: {compute.reason}")
+        table.add_row("finds faces in", compute.detect_precision)
         for path in shipped_bundles():
             table.add_row(f"bundle {path.name}", describe(path))
         Console().print(table)

@@ -93,7 +93,8 @@ class ScanConfig:
         model: Name of a shipped bundle, or the path of a bundle's folder.
         batch_size: Crops the network takes at once.
         device: `auto`, `cpu` or `gpu`.
-        precision: `auto`, `float32`, `bfloat16`, `float16` or `int8`.
+        precision: Of the predictor: `auto`, `float32`, `bfloat16`, `float16` or `int8`.
+        detect_precision: Of the detector: `auto`, `float32` or `int8`.
         tta: Average what the model says of each face and of its mirror image.
         max_pixels: Pictures with more pixels become rows of status `too_large`.
         timeout: Seconds that decoding a file may take; beyond, it is a row of status `timeout`.
@@ -115,6 +116,7 @@ class ScanConfig:
     batch_size: int = DEFAULT_BATCH_SIZE
     device: str = "auto"
     precision: str = "auto"
+    detect_precision: str = "auto"
     tta: bool = False
     max_pixels: int = MAX_PIXELS
     timeout: float = 60.0

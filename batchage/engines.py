@@ -21,12 +21,14 @@ class Identity:
     Attributes:
         model_id: Bundle that predicts.
         detector_id: What finds the faces.
-        precision: Arithmetic of the networks.
+        precision: Arithmetic of the predictor.
+        detect_precision: Arithmetic of the detector.
     """
 
     model_id: str
     detector_id: str
     precision: str
+    detect_precision: str
 
 
 class Engine(Protocol):

@@ -17,6 +17,11 @@ import numpy as np
 from batchage.bundle import misfit, read_weights
 from batchage.types import FloatArray
 
+LEVELS = 255
+"""Steps between the numbers that 8 bits can tell apart."""
+Range = tuple[float, float]
+"""The smallest value, 0 or below, and the largest, above 0."""
+
 
 @dataclass(frozen=True, slots=True)
 class Norm:
@@ -40,13 +45,13 @@ class GraphBuilder:
         inputs: What goes into each convolution, by its name.
     """
 
-    def __init__(self, path: Path, ranges: Mapping[str, float] | None = None) -> None:
+    def __init__(self, path: Path, ranges: Mapping[str, Range] | None = None) -> None:
         """Read the weights of a bundle.
 
         Args:
             path: The weights file.
-            ranges: Convolutions that are to run in 8 bits, and the largest value that goes into
-                each; the smallest must be 0.
+            ranges: Convolutions that are to run in 8 bits, and the smallest and the largest value
+                that goes into each.
 
         Raises:
             BundleError: The file can't be read.
@@ -151,14 +156,18 @@ class GraphBuilder:
         x = convolution(x, weights, [stride] * 2, [before] * 2, [after] * 2, [1, 1])
         return self._ops.add(x, offset[None, :, None, None])
 
-    def _in_8_bits(self, x: Any, kernel: FloatArray, largest: float) -> tuple[Any, Any]:
-        """Both rounded to 8 bits, the kernel `(outputs, inputs, h, w)` by its largest weights."""
+    def _in_8_bits(self, x: Any, kernel: FloatArray, inside: Range) -> tuple[Any, Any]:
+        """Both rounded to 8 bits, the kernel `(outputs, …, h, w)` by its largest weights."""
         rounded = self._ops.fake_quantize
-        zero, top = np.float32(0), np.float32(largest)
-        most = np.maximum(np.abs(kernel).max(axis=(1, 2, 3), keepdims=True), np.float32(1e-12))
+        step = (inside[1] - inside[0]) / LEVELS
+        # Whole steps from 0, which the borders of a picture and most values after a ReLU are.
+        below = round(-inside[0] / step)
+        low, high = np.float32(-below * step), np.float32((LEVELS - below) * step)
+        axes = tuple(range(1, kernel.ndim))
+        most = np.maximum(np.abs(kernel).max(axis=axes, keepdims=True), np.float32(1e-12))
         return (
-            rounded(x, zero, top, zero, top, 256),
-            rounded(self.constant(kernel), -most, most, -most, most, 255),
+            rounded(x, low, high, low, high, LEVELS + 1),
+            rounded(self.constant(kernel), -most, most, -most, most, LEVELS),
         )
 
     def dense(self, x: Any, name: str, units: int, norm: Norm | None = None) -> Any:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchage.bundle import assign_weights
+from batchage.bundle import RANGES, Bundle, assign_weights
+from batchage.errors import BundleError
 from batchage.hardware import Compute, load_tensorflow
 from batchage.types import FloatArray, ImageArray
 
@@ -31,32 +32,32 @@ Graph = Callable[["GraphBuilder"], Mapping[str, Any]]
 
 
 def load_forward(
-    compute: Compute,
-    weights: Path,
-    network: Network,
-    graph: Graph,
-    few_shapes: bool = False,
-    ranges: Mapping[str, float] | None = None,
+    compute: Compute, bundle: Bundle, network: Network, graph: Graph, few_shapes: bool = False
 ) -> Forward:
     """A network with its weights, on the device and in the precision chosen.
 
     Args:
         compute: Device, precision and threads.
-        weights: A bundle's weights file.
+        bundle: Has the weights, and for int8 the ranges.
         network: For a GPU.
         graph: For a processor.
         few_shapes: Pictures will come in few shapes. OpenVINO then compiles each for itself and
             takes them one by one, which is as fast as in batches.
-        ranges: For int8, as of `GraphBuilder`.
 
     Raises:
-        BundleError: The weights don't fit the network.
+        BundleError: The weights don't fit the network, or there are no ranges for int8.
     """
     if compute.device == "gpu":
-        return _keras_forward(network, weights, compute.keras_policy)
+        return _keras_forward(network, bundle.weights, compute.keras_policy)
     from batchage.graph import GraphBuilder
 
-    builder = GraphBuilder(weights, ranges if compute.precision == "int8" else None)
+    ranges = bundle.activation_ranges if compute.precision == "int8" else None
+    if ranges == {}:
+        raise BundleError(
+            f"{bundle.path}: model.json has no {RANGES}, which int8 needs; export it again, or "
+            "choose another precision"
+        )
+    builder = GraphBuilder(bundle.weights, ranges)
     return run_on_processor(
         builder.build(graph(builder)), compute.precision, few_shapes, compute.n_threads
     )

@@ -136,7 +136,7 @@ class Pipeline:
             raise
 
     def _load(self, config: ScanConfig) -> None:
-        compute = choose_compute(config.device, config.precision)
+        compute = choose_compute(config.device, config.precision, config.detect_precision)
         self.compute = replace(compute, n_threads=self._n_threads)
         self._detect_batch = DETECT_BATCH[self.compute.device]
         bundle = load_bundle(config.model, KIND)
@@ -151,7 +151,12 @@ class Pipeline:
     @property
     def identity(self) -> Identity:
         """What the numbers depend on."""
-        return Identity(self.predictor.model_id, self.detector.detector_id, self.compute.precision)
+        return Identity(
+            self.predictor.model_id,
+            self.detector.detector_id,
+            self.compute.precision,
+            self.compute.detect_precision,
+        )
 
     def run(self, refs: Iterable[ImageRef]) -> Generator[ImageRecord]:
         """Finished records, in the order of `refs`; batches are filled across photos."""

@@ -184,12 +184,14 @@ class _Scanner:
 def _identify(config: ScanConfig) -> tuple[str, Identity] | BatchageError:
     """Version and identity of a pipeline, without loading all of it: run on a machine of Ray's."""
     try:
-        compute = choose_compute(config.device, config.precision)
+        compute = choose_compute(config.device, config.precision, config.detect_precision)
         detector = create_detector(config.detector, config.detection, compute)
         bundle = load_bundle(config.model, KIND)
     except BatchageError as error:
         return error
-    return __version__, Identity(bundle.model_id, detector.detector_id, compute.precision)
+    return __version__, Identity(
+        bundle.model_id, detector.detector_id, compute.precision, compute.detect_precision
+    )
 
 
 class RayEngine:
@@ -237,7 +239,11 @@ class RayEngine:
             raise EngineError(
                 f"the cluster has batchage {version}, and this is {__version__}; install the same"
             )
-        self._config = replace(config, precision=self.identity.precision)
+        self._config = replace(
+            config,
+            precision=self.identity.precision,
+            detect_precision=self.identity.detect_precision,
+        )
 
     def run(self, refs: Iterable[ImageRef]) -> Generator[ImageRecord]:
         """Finished records, in the order of `refs`; units are scanned in any order."""

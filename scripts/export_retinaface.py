@@ -5,23 +5,30 @@
 
 The wheel's frozen graph takes one picture and ends in non-maximum suppression. Its convolutions
 and normalisations are copied, name by name, into `batchage.detect.retinaface.build_network`, and
-the original graph's answers on generated and example pictures are stored for the parity test.
+the original graph's answers on generated and example pictures are stored for the parity test. What
+8-bit arithmetic has to know is measured on the example photos, near and far.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from batchage.bundle import load_bundle, save_bundle
+from batchage.bundle import RANGES, load_bundle, save_bundle
+from batchage.config import DetectorSettings
 from batchage.decode import decode
-from batchage.detect.retinaface import KIND, build_network, letterbox
+from batchage.detect.retinaface import CANVASES, CLOSE_UP, letterbox
+from batchage.detect.retinaface_network import KIND, build_graph, build_network
+from batchage.types import ImageArray
+from train.quantize import measure_ranges
 
 ROOT = Path(__file__).resolve().parent.parent
 GRAPH = "retinaface/src/frozen_graph.pb"
@@ -50,6 +57,24 @@ HEADS = {
     "landmark_head": ("LandmarkHead", 3),
     "class_head": ("ClassHead", 6),
 }
+NOT_IN_8_BITS = ("expanded_conv_depthwise",)
+"""Some of its channels are so much smaller than others that they would be lost: landmarks then move
+three times as far as by all other convolutions together."""
+
+
+def example_photos() -> list[Path]:
+    """The photos of the repository."""
+    return sorted((ROOT / "examples" / "photos").rglob("*.jpg"))
+
+
+def looks() -> Iterator[ImageArray]:
+    """The example photos as the detector sees them, `(1, H, W, 3)`, near and far."""
+    detect_size = DetectorSettings().detect_size
+    for photo in example_photos():
+        image = decode(photo).pixels
+        for side in (CLOSE_UP, CANVASES[-1], detect_size):
+            longest = side if side == CLOSE_UP else min(side, max(image.shape))
+            yield letterbox(image, detect_size, longest).canvas[None]
 
 
 def original_layer(layer: str) -> str:
@@ -108,19 +133,20 @@ def main() -> None:
     for variable in network.variables:
         if tuple(variable.shape) != weights[variable.path].shape:
             raise SystemExit(f"{variable.path}: shapes differ")
+    spec = {
+        "description": "RetinaFace, MobileNetV2 trunk, trained on WIDER FACE",
+        "source": "PyPI retinaface 1.1.1, retinaface/src/frozen_graph.pb",
+        "license": "MIT",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = save_bundle(Path(folder), KIND, weights, spec)
+        ranges = measure_ranges(bundle, build_graph, looks(), NOT_IN_8_BITS)
     save_bundle(
-        ROOT / "models" / "retinaface-mobilenet025",
-        KIND,
-        weights,
-        {
-            "description": "RetinaFace, MobileNetV2 trunk, trained on WIDER FACE",
-            "source": "PyPI retinaface 1.1.1, retinaface/src/frozen_graph.pb",
-            "license": "MIT",
-        },
+        ROOT / "models" / "retinaface-mobilenet025", KIND, weights, {**spec, RANGES: ranges}
     )
     golden = ROOT / "tests" / "golden" / "retinaface"
     golden.mkdir(parents=True, exist_ok=True)
-    for photo in sorted((ROOT / "examples" / "photos").rglob("*.jpg")):
+    for photo in example_photos():
         box = letterbox(decode(photo).pixels, 640, 640)
         rows = original_detect(graph, box.canvas)
         np.save(golden / f"{photo.stem}.npy", rows.astype(np.float32))

@@ -206,6 +206,7 @@ def test_missing_path_is_usage(tmp_path):
         (["-o", "results.xlsx"], ".parquet"),
         (["--device", "tpu"], "auto"),
         (["--precision", "int4"], "bfloat16"),
+        (["--detect-precision", "bfloat16"], "int8"),
         (["--detector", "haar"], "retinaface"),
         (["--detect-size", "7"], "64"),
         (["--batch-size", "0"], "batch size"),
@@ -284,6 +285,7 @@ def test_info_shows_precision_and_verified_bundles():
     assert "sha256" in shown
     assert "damaged" not in shown
     assert "cpu in " in shown
+    assert "finds faces in" in shown
 
 
 def test_readme_documents_every_option():

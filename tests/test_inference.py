@@ -16,7 +16,6 @@ from batchage.graph import GraphBuilder
 from batchage.hardware import Compute
 from batchage.inference import load_forward
 from batchage.predict import network as predictor
-from batchage.predict.predictor import RANGES
 from tests.builders import TINY, make_bundle
 
 OPENVINO = Compute("cpu", "float32", "test")
@@ -26,18 +25,17 @@ SHIPPED = load_bundle("vgg16-utkface", predictor.KIND)
 
 
 def load_detector(compute):
-    weights = load_bundle("retinaface-mobilenet025", detector.KIND).weights
-    return load_forward(compute, weights, detector.build_network, detector.build_graph)
+    bundle = load_bundle("retinaface-mobilenet025", detector.KIND)
+    return load_forward(compute, bundle, detector.build_network, detector.build_graph)
 
 
 def load_predictor(compute, bundle=SHIPPED):
     architecture = predictor.Architecture(**bundle.spec["architecture"])
     return load_forward(
         compute,
-        bundle.weights,
+        bundle,
         lambda: predictor.build_network(architecture),
         lambda graph: predictor.build_graph(graph, architecture, bundle.spec["input_size"]),
-        ranges=bundle.spec.get(RANGES),
     )
 
 
@@ -106,8 +104,8 @@ def test_keras_traces_nothing_again_for_new_sizes():
             traces.append(images.shape)
             return self.network(images, training=training)
 
-    weights = load_bundle("retinaface-mobilenet025", detector.KIND).weights
-    forward = load_forward(KERAS, weights, Counted, detector.build_graph)
+    bundle = load_bundle("retinaface-mobilenet025", detector.KIND)
+    forward = load_forward(KERAS, bundle, Counted, detector.build_graph)
     for shape in [(1, 64, 96), (2, 64, 96), (1, 96, 64), (3, 64, 64)]:
         forward(random_pictures(*shape))
     assert len(traces) == 1
@@ -130,7 +128,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, compute, change):
     with pytest.raises(BundleError, match=r"weights\.h5.*don't fit the network"):
         load_forward(
             compute,
-            tmp_path / "weights.h5",
+            replace(SHIPPED, path=tmp_path),
             lambda: predictor.build_network(TINY),
             lambda graph: predictor.build_graph(graph, TINY, 32),
         )
@@ -139,7 +137,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, compute, change):
 def test_a_file_that_is_no_weights_file_is_refused(tmp_path):
     (tmp_path / "weights.h5").write_bytes(b"no HDF5")
     with pytest.raises(BundleError, match="export the bundle again"):
-        load_forward(OPENVINO, tmp_path / "weights.h5", None, lambda graph: {})
+        load_forward(OPENVINO, replace(SHIPPED, path=tmp_path), None, lambda graph: {})
 
 
 STARVED = """
@@ -170,9 +168,9 @@ def test_batches_are_halved_where_memory_really_does_not_suffice():
 
 
 def test_pictures_of_few_shapes_are_taken_one_by_one():
-    weights = load_bundle("retinaface-mobilenet025", detector.KIND).weights
+    bundle = load_bundle("retinaface-mobilenet025", detector.KIND)
     forward = load_forward(
-        OPENVINO, weights, detector.build_network, detector.build_graph, few_shapes=True
+        OPENVINO, bundle, detector.build_network, detector.build_graph, few_shapes=True
     )
     batch = random_pictures(3, 96, 128)
     assert_same(forward(batch), load_detector(OPENVINO)(batch), 1e-3)

@@ -211,12 +211,40 @@ def test_int8_is_for_processors(monkeypatch):
     monkeypatch.setattr("batchage.hardware._find_gpu", lambda is_wanted: "")
     with pytest.raises(UsageError, match="--device cpu"):
         choose_compute(precision="int8")
+    with pytest.raises(UsageError, match="--device cpu"):
+        choose_compute(detect_precision="int8")
+    assert choose_compute().detect_precision == "float32"
     assert choose_compute("cpu", "int8").precision == "int8"
 
 
-def test_int8_needs_ranges(tmp_path):
-    with pytest.raises(BundleError, match="no activation_ranges, which int8 needs"):
-        Predictor(make_bundle(tmp_path / "tiny"), Compute("cpu", "int8", "test"))
+@pytest.mark.parametrize(
+    ("ranges", "reason"),
+    [
+        ({}, "no activation_ranges, which int8 needs"),
+        ({"block1_conv2": 3.0}, "no usable activation_ranges"),
+        ({"block1_conv2": [1.0, 3.0]}, "no usable activation_ranges"),
+        ({"block1_conv2": [0.0, "wide"]}, "no usable activation_ranges"),
+        ([1.0], "no usable activation_ranges"),
+    ],
+)
+def test_int8_needs_ranges(tmp_path, ranges, reason):
+    bundle = make_bundle(tmp_path / "tiny", activation_ranges=ranges)
+    with pytest.raises(BundleError, match=reason):
+        Predictor(bundle, Compute("cpu", "int8", "test"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "precision"), [("avx512_vnni", "int8"), ("avx_vnni", "int8"), ("avx2", "float32")]
+)
+def test_the_detectors_precision_is_chosen_by_the_processor(monkeypatch, flag, precision):
+    here = Processor("GenuineIntel", frozenset({flag}))
+    monkeypatch.setattr("batchage.hardware.processor", lambda: here)
+    assert choose_compute("cpu").detect_precision == precision
+    assert choose_compute("cpu", "int8").detect_precision == precision
+    for asked in ("float32", "int8"):
+        assert choose_compute("cpu", detect_precision=asked).detect_precision == asked
+    with pytest.raises(UsageError, match="detect precision 'int4'"):
+        choose_compute(detect_precision="int4")
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,12 @@ from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
 from batchage.align import CHIP_SIDE, TEMPLATE
-from batchage.bundle import Bundle, assign_weights, network_weights, save_bundle
+from batchage.bundle import RANGES, Bundle, assign_weights, network_weights, save_bundle
 from batchage.errors import UsageError
 from batchage.hardware import choose_compute
-from batchage.predict.network import KIND, build_network
+from batchage.predict.network import KIND, build_graph, build_network
 from batchage.predict.predictor import (
     COVERAGE,
-    RANGES,
     Calibration,
     Predictor,
     RawOutputs,
@@ -48,6 +47,8 @@ from train.run import Run
 FACES_PER_SCALE = 60
 RANGE_FACES = 320
 RANGE_BATCH = 32
+NOT_IN_8_BITS = ("block1_conv1",)
+"""It sees the picture itself, and takes little of the time."""
 SCALE_STEPS = 128
 """Steps in which a scale gets smaller, down from what each year by itself would need."""
 TINY = 1e-12
@@ -215,7 +216,13 @@ def export(run_folder: Path, manifests: list[Path], output: Path) -> Bundle:
         plain = {**spec, "calibration": asdict(Calibration())}
         bundle = save_bundle(Path(folder) / output.name, KIND, weights, plain)
         fitted = calibration_of(Predictor(bundle, choose_compute(precision="float32")), rows)
-        ranges = measure_ranges(bundle, _some_crops(rows, spec["input_size"]))
+        size = spec["input_size"]
+        ranges = measure_ranges(
+            bundle,
+            partial(build_graph, architecture=recipe.architecture, size=size),
+            _some_crops(rows, size),
+            NOT_IN_8_BITS,
+        )
     return save_bundle(
         output, KIND, weights, {**spec, "calibration": asdict(fitted), RANGES: ranges}
     )

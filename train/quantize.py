@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
 from batchage.bundle import Bundle
-from batchage.graph import GraphBuilder
-from batchage.inference import run_on_processor
-from batchage.predict.network import Architecture, build_graph
+from batchage.graph import GraphBuilder, Range
+from batchage.inference import Graph, run_on_processor
 from batchage.types import ImageArray
 
-FIRST = "block1_conv1"
-"""Stays as it is: it sees the picture, whose values go below 0, and takes little of the time."""
 SMALLEST = 1e-4
 """For a convolution that gets nothing but zeros."""
 
 
-def measure_ranges(bundle: Bundle, batches: Iterable[ImageArray]) -> dict[str, float]:
-    """The largest value that goes into each convolution, on average over pictures.
+def measure_ranges(
+    bundle: Bundle, graph: Graph, batches: Iterable[ImageArray], without: Collection[str] = ()
+) -> dict[str, Range]:
+    """The smallest and largest value that go into each convolution, on average over pictures.
 
-    Larger ones are cut: with the largest of all, the steps between the usual ones would be coarser.
+    What lies beyond is cut: with the largest of all, the usual ones would be told apart less well.
 
     Args:
-        bundle: The bundle.
-        batches: Crops, RGB uint8 `(B, S, S, 3)`.
+        bundle: Has the weights.
+        graph: Puts the network together.
+        batches: Pictures, RGB uint8 `(B, H, W, 3)`.
+        without: Convolutions that are to stay as they are.
     """
     from openvino import opset13 as ops
 
     builder = GraphBuilder(bundle.weights)
-    architecture = Architecture(**bundle.spec["architecture"])
-    outputs = build_graph(builder, architecture, bundle.spec["input_size"])
-    largest = {
-        name: ops.reduce_max(x, np.array([1, 2, 3]))
-        for name, x in builder.inputs.items()
-        if name != FIRST
-    }
-    forward = run_on_processor(builder.build({**outputs, **largest}), "float32")
+    outputs = dict(graph(builder))
+    inputs = {name: x for name, x in builder.inputs.items() if name not in without}
+    for name, x in inputs.items():
+        outputs[f"{name} low"] = ops.reduce_min(x, np.array([1, 2, 3]))
+        outputs[f"{name} high"] = ops.reduce_max(x, np.array([1, 2, 3]))
+    forward = run_on_processor(builder.build(outputs), "float32", few_shapes=True)
     found = [forward(batch) for batch in batches]
-    means = {name: float(np.concatenate([part[name] for part in found]).mean()) for name in largest}
-    return {name: max(round(mean, 4), SMALLEST) for name, mean in means.items()}
+
+    def mean(name: str) -> float:
+        return round(float(np.concatenate([part[name] for part in found]).mean()), 4)
+
+    return {
+        name: (min(mean(f"{name} low"), 0.0), max(mean(f"{name} high"), SMALLEST))
+        for name in inputs
+    }

@@ -172,7 +172,7 @@ class RetinaFace:
 
         Args:
             settings: How faces are looked for.
-            compute: Where it runs; always in float32, since in less, boxes move by pixels.
+            compute: Where it runs, and its `detect_precision`.
 
         Raises:
             BundleError: The bundle is missing or damaged.
@@ -180,9 +180,12 @@ class RetinaFace:
         self.settings = settings
         bundle = load_bundle(DEFAULT_DETECTOR, KIND)
         self.detector_id = bundle.model_id
-        in_float32 = replace(compute, precision="float32")
         self._forward = load_forward(
-            in_float32, bundle.weights, build_network, build_graph, few_shapes=True
+            replace(compute, precision=compute.detect_precision),
+            bundle,
+            build_network,
+            build_graph,
+            few_shapes=True,
         )
 
     def detect(self, images: Sequence[ImageArray]) -> list[Detections]:

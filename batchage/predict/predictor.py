@@ -24,8 +24,6 @@ log = logging.getLogger("batchage")
 CANDIDATE_YEARS = 117
 """Ages 0 to 116 may lie in an interval: the oldest that any label of UTKFace states."""
 LARGEST_INPUT = 1024
-RANGES = "activation_ranges"
-"""What `model.json` calls the largest value that goes into each convolution, for int8."""
 COVERAGE = 0.9
 """Share of ages that the stated intervals are fitted to hold."""
 
@@ -174,24 +172,15 @@ class Predictor:
                 raise ValueError(f"input_size must be 32 to {LARGEST_INPUT}")
             architecture = Architecture(**bundle.spec["architecture"])
             self.calibration = Calibration.from_spec(bundle.spec["calibration"])
-            ranges = {str(k): float(v) for k, v in bundle.spec.get(RANGES, {}).items()}
-            if not all(0 < x < math.inf for x in ranges.values()):
-                raise ValueError(f"{RANGES} must be above 0")
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BundleError(
                 f"{bundle.path}: model.json lacks a usable setting ({error!r}); export it again"
             ) from None
-        if compute.precision == "int8" and not ranges:
-            raise BundleError(
-                f"{bundle.path}: model.json has no {RANGES}, which int8 needs; export it again, or "
-                "choose another precision"
-            )
         self._forward = load_forward(
             compute,
-            bundle.weights,
+            bundle,
             lambda: build_network(architecture),
             lambda graph: build_graph(graph, architecture, self.input_size),
-            ranges=ranges,
         )
 
     def predict_raw(self, crops: Sequence[ImageArray]) -> RawOutputs:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -62,21 +63,22 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True, help="what train.prepare wrote")
     parser.add_argument("--faces", type=int, default=120, help="pictures of the test split")
     parser.add_argument("--detect-size", type=int, nargs="+", default=[640, 960, 1280])
+    parser.add_argument("--detect-precision", nargs="+", default=["float32", "int8"])
     arguments = parser.parse_args()
     rows = read_manifests([arguments.manifest], "test").slice(0, arguments.faces)
     pictures = [read_pixels(Path(path)) for path in rows["path"].to_pylist()]
     results: dict[str, Any] = {"pictures": len(pictures)}
     with tempfile.TemporaryDirectory() as folder:
         results["heads"] = make_photos(Path(folder), N_PHOTOS)
-        for size in arguments.detect_size:
-            detector = create_detector(
-                DEFAULT_DETECTOR, DetectorSettings(detect_size=size), choose_compute()
-            )
+        for size, precision in product(arguments.detect_size, arguments.detect_precision):
+            settings = DetectorSettings(detect_size=size)
+            compute = choose_compute(detect_precision=precision)
+            detector = create_detector(DEFAULT_DETECTOR, settings, compute)
             photos = (
                 decode(path, enough=reduced_side(size)).pixels
                 for path in sorted(Path(folder).iterdir())
             )
-            results[f"{size}"] = {
+            results[f"{size} {precision}"] = {
                 "heads_found": sum(len(detector.detect([photo])[0]) for photo in photos),
                 "share_of_frame": measure_shares(detector, pictures),
             }

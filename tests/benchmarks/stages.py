@@ -26,7 +26,6 @@ from batchage.hardware import Compute, has_tensorflow
 from batchage.inference import load_forward
 from batchage.pipeline import reduced_side
 from batchage.predict import network as predict_network
-from batchage.predict.predictor import RANGES
 from tests.benchmarks.machine import save, shortest
 from tests.benchmarks.photos import make_photos
 
@@ -54,14 +53,14 @@ def runtimes() -> dict[str, Compute]:
 
 def measure_detection() -> dict[str, float]:
     """Milliseconds for one photo of 3:4, the network alone."""
-    weights = load_bundle("retinaface-mobilenet025", retinaface_network.KIND).weights
+    bundle = load_bundle("retinaface-mobilenet025", retinaface_network.KIND)
     photo = np.zeros((DETECT_SIZE * 3 // 4, DETECT_SIZE, 3), np.uint8)
     batch = letterbox(photo, DETECT_SIZE, DETECT_SIZE).canvas[None]
     found = {}
-    for name, compute in runtimes().items():
+    for name, compute in (runtimes() | {"int8": replace(OPENVINO, precision="int8")}).items():
         forward = load_forward(
             compute,
-            weights,
+            bundle,
             retinaface_network.build_network,
             retinaface_network.build_graph,
             few_shapes=True,
@@ -81,10 +80,9 @@ def measure_prediction() -> dict[str, float]:
     for name, compute in (runtimes() | less).items():
         forward = load_forward(
             compute,
-            bundle.weights,
+            bundle,
             lambda: predict_network.build_network(architecture),
             lambda graph: predict_network.build_graph(graph, architecture, size),
-            ranges=bundle.spec.get(RANGES),
         )
         found[name] = 1000 * shortest(lambda forward=forward: forward(batch)) / BATCH
     return found
