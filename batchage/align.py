@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from batchage.shrink import shrink
 from batchage.types import FaceCrop, FloatArray, ImageArray, Pose
 
 CHIP_SIDE = 200
@@ -91,12 +92,8 @@ def warp(image: ImageArray, similarity: Similarity, size: int) -> ImageArray:
         height, width = image.shape[:2]
         x1, y1 = np.clip(np.floor(spots.min(axis=0)).astype(int) - factor, 0, [width, height])
         x2, y2 = np.clip(np.ceil(spots.max(axis=0)).astype(int) + factor, 0, [width, height])
-        part_w, part_h = (x2 - x1) // factor, (y2 - y1) // factor
-        if part_w >= 1 and part_h >= 1:
-            part = image[y1 : y1 + part_h * factor, x1 : x1 + part_w * factor]
-            image = np.asarray(
-                cv2.resize(part, (part_w, part_h), interpolation=cv2.INTER_AREA), np.uint8
-            )
+        if min(x2 - x1, y2 - y1) >= factor:
+            image = shrink(image[y1:y2, x1:x2], factor)
             # Pixel k of the part covers pixels factor*k … factor*k + factor-1 of the picture.
             shift = np.array([x1, y1]) + (factor - 1) / 2
             matrix[:, 2] += matrix[:, :2] @ shift

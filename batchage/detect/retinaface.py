@@ -15,6 +15,7 @@ from batchage.config import DEFAULT_DETECTOR, DetectorSettings
 from batchage.detect.retinaface_network import KIND, build_graph, build_network
 from batchage.hardware import Compute
 from batchage.inference import load_forward
+from batchage.shrink import shrink
 from batchage.types import Detections, FloatArray, ImageArray, box_sizes, shared_areas
 
 STRIDES = (8, 16, 32)
@@ -114,19 +115,23 @@ def canvas_shapes(detect_size: int) -> list[tuple[int, int]]:
 
 
 def letterbox(image: ImageArray, detect_size: int, longest: int) -> Letterbox:
-    """Shrink `image` to at most `longest` pixels and centre it on the smallest fitting canvas."""
+    """Bring `image` to at most `longest` pixels and centre it on the smallest fitting canvas."""
     height, width = image.shape[:2]
     scale = longest / max(height, width)
-    new_w, new_h = max(1, round(width * scale)), max(1, round(height * scale))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    shrunk = cv2.resize(image, (new_w, new_h), interpolation=method) if scale != 1 else image
+    factor = min(int(1 / scale), height, width)
+    rest = scale
+    if factor >= 2:
+        image, rest = shrink(image, factor), scale * factor
+        height, width = image.shape[:2]
+    new_w, new_h = max(1, round(width * rest)), max(1, round(height * rest))
+    resized = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
     border = BORDER if longest <= close_up_side(detect_size) else 1
     canvas_h, canvas_w = next(
         (h, w) for h, w in canvas_shapes(detect_size) if new_h * border <= h and new_w * border <= w
     )
     canvas = np.zeros((canvas_h, canvas_w, 3), np.uint8)
     dy, dx = (canvas_h - new_h) // 2, (canvas_w - new_w) // 2
-    canvas[dy : dy + new_h, dx : dx + new_w] = shrunk
+    canvas[dy : dy + new_h, dx : dx + new_w] = resized
     return Letterbox(canvas, scale, dx, dy)
 
 
