@@ -10,6 +10,7 @@ import pytest
 
 from batchage.errors import UsageError
 from batchage.evaluation.metrics import calibration_error
+from batchage.hardware import Compute
 from batchage.predict.predictor import Calibration, RawOutputs, calibrate
 from tests.builders import make_bundle
 from train.card import gaps
@@ -41,7 +42,9 @@ def test_evaluation_writes_card_results_and_plots(tmp_path):
     manifest = tmp_path / "examples.parquet"
     pq.write_table(pa.Table.from_pylist(rows), manifest)
     bundle = make_bundle(tmp_path / "tiny")
-    results = evaluate(bundle, [manifest], tmp_path / "out")
+    compute = Compute("cpu", "float32", "test")
+    results = evaluate(bundle, [manifest], tmp_path / "out", compute)
+    assert (results["precision"], results["detect_precision"]) == ("float32", "float32")
     metrics = results["sets"]["examples"]
     assert metrics["all"]["faces"] == 3
     assert metrics["no_face_detected"] == 1
@@ -57,9 +60,10 @@ def test_evaluation_writes_card_results_and_plots(tmp_path):
     bad = [{**rows[0], "path": str(tmp_path / "bad.jpg")}]
     pq.write_table(pa.Table.from_pylist(bad), tmp_path / "bad.parquet")
     with pytest.raises(UsageError, match=r"bad\.jpg: .*run train\.prepare again"):
-        evaluate(bundle, [tmp_path / "bad.parquet"], tmp_path / "out")
+        evaluate(bundle, [tmp_path / "bad.parquet"], tmp_path / "out", compute)
     with pytest.raises(UsageError, match="rename one"):
-        evaluate(bundle, [manifest, tmp_path / "b" / "examples.parquet"], tmp_path / "out")
+        manifests = [manifest, tmp_path / "b" / "examples.parquet"]
+        evaluate(bundle, manifests, tmp_path / "out", compute)
 
 
 def test_gaps_name_groups_of_enough_faces():

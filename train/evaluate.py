@@ -38,7 +38,7 @@ from batchage.evaluation.labels import Label
 from batchage.evaluation.metrics import QUALITIES, Metrics, Outcome, all_metrics, group_metrics
 from batchage.evaluation.plots import save_plots
 from batchage.evaluation.report import show
-from batchage.hardware import choose_compute
+from batchage.hardware import Compute, choose_compute
 from batchage.predict.network import KIND
 from batchage.predict.predictor import Predictor
 from batchage.types import Detections, FaceCrop, FaceRecord, ImageArray, Prediction
@@ -86,10 +86,8 @@ def labels_of(rows: pa.Table) -> list[Label]:
 class Evaluator:
     """A bundle and the default detector, ready for pictures."""
 
-    def __init__(self, bundle: Bundle, tta: bool = False, precision: str = "float32") -> None:
+    def __init__(self, bundle: Bundle, compute: Compute, tta: bool = False) -> None:
         """Load both networks."""
-        compute = choose_compute(precision=precision)
-        self.precision = compute.precision
         self.detector: Detector = create_detector(DEFAULT_DETECTOR, DetectorSettings(), compute)
         self.predictor = Predictor(bundle, compute, BATCH, tta)
 
@@ -163,9 +161,9 @@ def evaluate(
     bundle: Bundle,
     manifests: list[Path],
     output: Path,
+    compute: Compute,
     tta: bool = False,
     with_sweep: bool = True,
-    precision: str = "float32",
 ) -> dict[str, Any]:
     """Evaluate on the test split of every manifest.
 
@@ -173,9 +171,9 @@ def evaluate(
         bundle: The bundle.
         manifests: Files that `train.prepare` wrote; each is a set of its own.
         output: Folder for `evaluation.json`, `MODEL_CARD.md` and `plots/`.
+        compute: Where both networks run, and in which arithmetic.
         tta: Whether mirror images are averaged.
         with_sweep: Whether the first set is shrunk and blurred as well.
-        precision: As of `batchage scan`.
 
     Returns:
         What `evaluation.json` holds.
@@ -184,11 +182,12 @@ def evaluate(
     if len(set(names)) < len(names):
         raise UsageError(f"{', '.join(names)}: each set is named after its file; rename one")
     output.mkdir(parents=True, exist_ok=True)
-    evaluator = Evaluator(bundle, tta, precision)
+    evaluator = Evaluator(bundle, compute, tta)
     coverage = evaluator.predictor.calibration.coverage
     results: dict[str, Any] = {
         "model_id": bundle.model_id,
-        "precision": evaluator.precision,
+        "precision": compute.precision,
+        "detect_precision": compute.detect_precision,
         "tta": tta,
         "sets": {},
     }
@@ -214,6 +213,7 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, action="append", required=True)
     parser.add_argument("--tta", action="store_true", help="average with mirror images")
     parser.add_argument("--precision", default="float32", help="as of batchage scan")
+    parser.add_argument("--detect-precision", default="auto", help="as of batchage scan")
     parser.add_argument("--no-sweep", action="store_true", help="leave out what harms pictures")
     parser.add_argument("-o", "--output", type=Path, help="folder (default: the bundle's own)")
     arguments = parser.parse_args()
@@ -223,9 +223,9 @@ def main() -> None:
             bundle,
             arguments.manifest,
             arguments.output or bundle.path,
+            choose_compute("auto", arguments.precision, arguments.detect_precision),
             arguments.tta,
             not arguments.no_sweep,
-            arguments.precision,
         )
         console = Console()
         for name, metrics in results["sets"].items():
