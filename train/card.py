@@ -94,6 +94,7 @@ def model_card(bundle: Bundle, results: Mapping[str, Any], plots: Collection[str
     """
     spec = bundle.spec
     side = spec["input_size"]
+    tta = ", with `--tta`" if results["tta"] else ""
     parts = [
         f"""# {bundle.name}
 
@@ -101,10 +102,10 @@ def model_card(bundle: Bundle, results: Mapping[str, Any], plots: Collection[str
 Weights SHA-256 `{bundle.sha256}`. Terms: see NOTICE.
 
 Measured by `train.evaluate` with this bundle through detection, alignment and prediction as in a
-scan{", with `--tta`" if results["tta"] else ""}, faces found in {results["detect_precision"]}, ages and
-genders predicted in {results["precision"]}. MAE is the mean absolute error. Of the age
-interval, the stated coverage is {spec["calibration"]["coverage"]:.0%}. A predicted age lies in a
-labelled range if it does in completed years.
+scan{tta}, faces found in {results["detect_precision"]}, ages and genders predicted in
+{results["precision"]}. MAE is the mean absolute error. Of the age interval, the stated coverage is
+{spec["calibration"]["coverage"]:.0%}. A predicted age lies in a labelled range if it does in
+completed years.
 """
     ]
     parts += [_set(name, metrics, plots) for name, metrics in results["sets"].items()]
