@@ -23,7 +23,7 @@ REPORT_THUMBNAILS = "thumbnails"
 LOCAL, RAY = "local", "ray"
 """Engines: what runs the pipeline."""
 DAY = 86_400
-RESULTS_VERSION = 3
+RESULTS_VERSION = 4
 """Raised when the same photos and settings give other rows: such tables aren't continued."""
 
 

@@ -233,6 +233,13 @@ def test_a_refused_update_leaves_nothing_to_go_on_from(photos, tmp_path):
         run_scan(photos, tmp_path / "r.csv")
 
 
+def test_a_table_of_rows_that_differ_by_version_is_not_updated(photos, tmp_path):
+    earlier, now = ({**ABOUT, "settings": {"results_version": n}} for n in (1, 2))
+    run_scan(photos, tmp_path / "r.csv", about=earlier)
+    with pytest.raises(UsageError, match=r"version of batchage whose rows differ.*--overwrite"):
+        run_scan(photos, tmp_path / "r.csv", about=now, update=True)
+
+
 def test_outputs_of_one_stem_are_strangers(photos, output):
     run_scan(photos, output)
     for other in {*LOCAL} - {output.name}:
