@@ -154,7 +154,10 @@ def scan(
     model: Annotated[
         str, typer.Option(help="Name of a shipped bundle, or a bundle's folder.")
     ] = DEFAULTS.model,
-    batch_size: Annotated[int, typer.Option(help="Faces predicted at once.")] = DEFAULTS.batch_size,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Faces predicted at once; otherwise 32, or what suits the GPU."),
+    ] = DEFAULTS.batch_size,
     device: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = DEFAULTS.device,
     precision: Annotated[
         str, typer.Option(help="auto, float32, bfloat16, float16 or int8.")

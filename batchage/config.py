@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 DEFAULT_DETECTOR = "retinaface-mobilenet025"
 DEFAULT_MODEL = "vgg16-utkface"
 DEFAULT_BATCH_SIZE = 32
+"""On a processor, where larger ones bring nothing, and the smallest that is tried on a GPU."""
 MAX_PIXELS = 250_000_000
 DECODED_BYTES = 512 << 20
 """Pixels that a scan holds decoded at once; one photo that is larger comes alone."""
@@ -91,7 +92,8 @@ class ScanConfig:
         detector: Name of the detector.
         detection: How faces are looked for.
         model: Name of a shipped bundle, or the path of a bundle's folder.
-        batch_size: Crops the network takes at once.
+        batch_size: Crops the network takes at once; None is `DEFAULT_BATCH_SIZE` on a processor and
+            what a short search finds on a GPU.
         device: `auto`, `cpu` or `gpu`.
         precision: Of the predictor: `auto`, `float32`, `bfloat16`, `float16` or `int8`.
         detect_precision: Of the detector: `auto`, `float32` or `int8`.
@@ -113,7 +115,7 @@ class ScanConfig:
     detector: str = DEFAULT_DETECTOR
     detection: DetectorSettings = field(default_factory=DetectorSettings)
     model: str = DEFAULT_MODEL
-    batch_size: int = DEFAULT_BATCH_SIZE
+    batch_size: int | None = None
     device: str = "auto"
     precision: str = "auto"
     detect_precision: str = "auto"
@@ -128,7 +130,7 @@ class ScanConfig:
     ray: RaySettings = field(default_factory=RaySettings)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"batch size {self.batch_size}: give 1 or more")
         if self.max_pixels < 1:
             raise UsageError(f"pixel limit {self.max_pixels}: give 1 or more")

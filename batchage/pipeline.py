@@ -172,7 +172,7 @@ class Pipeline:
                 aligned.extend(group)
                 while aligned and (aligned[0].is_cropped() or len(aligned) > self._n_ahead):
                     waiting.append(self._take_crops(aligned.popleft()))
-                if sum(photo.waits() for photo in waiting) >= self.config.batch_size:
+                if sum(photo.waits() for photo in waiting) >= self.predictor.batch_size:
                     self._predict(waiting, whole_batches=True)
                 elif self._is_long(waiting):
                     self._predict(waiting, whole_batches=False)
@@ -349,7 +349,8 @@ class Pipeline:
         """Predict waiting faces, oldest first; leave an unfilled batch for later if asked to."""
         owners = [photo for photo in photos for _ in range(photo.waits())]
         if whole_batches:
-            owners = owners[: len(owners) // self.config.batch_size * self.config.batch_size]
+            size = self.predictor.batch_size
+            owners = owners[: len(owners) // size * size]
         counts = Counter(owners)
         crops = [
             crop.pixels

@@ -27,6 +27,7 @@ from batchage.predict.predictor import (
     Predictor,
     RawOutputs,
     calibrate,
+    fastest_batch,
     quantile_interval,
     scale_probability,
 )
@@ -43,6 +44,45 @@ def bundle(tmp_path_factory):
 @pytest.fixture(scope="module")
 def predictor(bundle):
     return Predictor(bundle, FLOAT32, batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (lambda n: n, 32),
+        (lambda n: 100 + n, 512),
+        (lambda n: max(n, 128), 128),
+        (lambda n: max(n, 48), 64),
+    ],
+    ids=["each face costs alike", "each batch costs much", "128 at once", "48 at once"],
+)
+def test_batches_on_a_gpu_are_doubled_while_that_is_worth_it(monkeypatch, seconds, expected):
+    now = [0.0]
+    monkeypatch.setattr("batchage.predict.predictor.time.perf_counter", lambda: now[0])
+
+    def forward(batch):
+        now[0] += seconds(len(batch))
+
+    assert fastest_batch(forward, 8) == expected
+
+
+def test_batches_on_a_gpu_are_no_larger_than_its_memory(monkeypatch):
+    ticks = iter(range(100))
+    monkeypatch.setattr("batchage.predict.predictor.time.perf_counter", lambda: next(ticks))
+
+    def forward(batch):
+        if len(batch) > 64:
+            raise MemoryError
+
+    assert fastest_batch(forward, 8) == 64
+
+
+def test_the_batch_size_is_searched_on_a_gpu_only_and_unless_given(bundle):
+    # Keras goes to the GPU if there is one, and else runs all the same.
+    gpu = Compute("gpu", "float32", "test")
+    assert Predictor(bundle, FLOAT32).batch_size == 32
+    assert Predictor(bundle, gpu).batch_size in (32, 64, 128, 256, 512)
+    assert Predictor(bundle, gpu, batch_size=5).batch_size == 5
 
 
 def crops(n):

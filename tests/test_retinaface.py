@@ -79,7 +79,9 @@ def test_int8_finds_the_same_faces(detector):
     assert max(shifts) < 0.03
 
 
-def test_batch_gives_what_single_pictures_give(detector):
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_batch_gives_what_single_pictures_give(precision):
+    detector = RetinaFace(DetectorSettings(), replace(COMPUTE, detect_precision=precision))
     pictures = [photo(path.stem) for path in GOLDEN[:4]]
     together = detector.detect(pictures)
     for picture, faces in zip(pictures, together, strict=True):
