@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ WEIGHTS_FILE = "weights.h5"
 SPEC_FILE = "model.json"
 RANGES = "activation_ranges"
 """What `model.json` calls the smallest and largest values that go into convolutions, for int8."""
+SMALLEST, LARGEST = 1e-6, 1e6
+"""How wide a range must at least be, and how far from 0 it may reach."""
 _NOTES = frozenset({"description", "training", "exported_with"})
 
 
@@ -59,12 +60,17 @@ class Bundle:
             BundleError: They are no such numbers.
         """
         try:
-            found = {str(k): (float(v[0]), float(v[1])) for k, v in self.spec[RANGES].items()}
-            if not all(-math.inf < low <= 0 < high < math.inf for low, high in found.values()):
-                raise ValueError("from 0 or below to above 0")
+            found = {
+                str(name): (float(low), float(high))
+                for name, (low, high) in self.spec[RANGES].items()
+            }
+            if not all(-LARGEST <= low <= 0 < high <= LARGEST for low, high in found.values()):
+                raise ValueError(f"from 0 or below to above 0, within {LARGEST:g}")
+            if any(high - low < SMALLEST for low, high in found.values()):
+                raise ValueError(f"at least {SMALLEST:g} wide")
         except KeyError:
             return {}
-        except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BundleError(
                 f"{self.path}: model.json has no usable {RANGES} ({error!r}); export it again"
             ) from None

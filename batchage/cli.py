@@ -17,7 +17,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from batchage.config import REPORT_THUMBNAILS, DetectorSettings, RaySettings, ScanConfig
+from batchage.config import (
+    DEFAULT_BATCH_SIZE,
+    REPORT_THUMBNAILS,
+    DetectorSettings,
+    RaySettings,
+    ScanConfig,
+)
 from batchage.errors import BatchageError, UsageError
 from batchage.settings_file import DEFAULT_FILE, read_options
 from batchage.storage import locate, without_password
@@ -156,14 +162,16 @@ def scan(
     ] = DEFAULTS.model,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Faces predicted at once; otherwise 32, or what suits the GPU."),
+        typer.Option(
+            help=f"Faces predicted at once; otherwise {DEFAULT_BATCH_SIZE}, or what suits a GPU."
+        ),
     ] = DEFAULTS.batch_size,
     device: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = DEFAULTS.device,
     precision: Annotated[
         str, typer.Option(help="auto, float32, bfloat16, float16 or int8.")
     ] = DEFAULTS.precision,
     detect_precision: Annotated[
-        str, typer.Option(help="Of the detector: auto, float32 or int8.")
+        str, typer.Option(help="Of the default detector: auto, float32 or int8.")
     ] = DEFAULTS.detect_precision,
     tta: Annotated[
         bool,
@@ -395,7 +403,7 @@ def compact(
 
 @app.command()
 def info() -> None:
-    """Show version, devices, the precision chosen and why, and the bundles with their hashes."""
+    """Show version, devices, the precisions chosen and why, and the bundles with their hashes."""
     with _errors_to_exit_codes():
         from importlib.metadata import version
 

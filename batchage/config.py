@@ -96,7 +96,7 @@ class ScanConfig:
             what a short search finds on a GPU.
         device: `auto`, `cpu` or `gpu`.
         precision: Of the predictor: `auto`, `float32`, `bfloat16`, `float16` or `int8`.
-        detect_precision: Of the detector: `auto`, `float32` or `int8`.
+        detect_precision: Of the default detector: `auto`, `float32` or `int8`.
         tta: Average what the model says of each face and of its mirror image.
         max_pixels: Pictures with more pixels become rows of status `too_large`.
         timeout: Seconds that decoding a file may take; beyond, it is a row of status `timeout`.

@@ -20,15 +20,13 @@ class Identity:
 
     Attributes:
         model_id: Bundle that predicts.
-        detector_id: What finds the faces.
+        detector_id: What finds the faces, and in which arithmetic.
         precision: Arithmetic of the predictor.
-        detect_precision: Arithmetic of the detector.
     """
 
     model_id: str
     detector_id: str
     precision: str
-    detect_precision: str
 
 
 class Engine(Protocol):

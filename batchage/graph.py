@@ -213,12 +213,14 @@ class GraphBuilder:
         """The `openvino.Model` with named outputs.
 
         Raises:
-            BundleError: A weight was not taken.
+            BundleError: A weight was not taken, or a range is of no convolution.
         """
         import openvino as ov
 
         if self._weights:
             raise misfit(self._path, f"no layer takes {min(self._weights)}")
+        if unknown := self._ranges.keys() - self.inputs.keys():
+            raise misfit(self._path, f"no convolution is called {min(unknown)}")
         results = []
         for name, node in outputs.items():
             result = self._ops.result(node)

@@ -15,7 +15,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,11 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from batchage.bundle import load_bundle
-from batchage.config import ScanConfig
+from batchage.config import DEFAULT_BATCH_SIZE, ScanConfig
 from batchage.detect import create_detector
 from batchage.engines import Identity
 from batchage.errors import BatchageError, EngineError
-from batchage.hardware import choose_compute
+from batchage.hardware import Compute, choose_compute
 from batchage.pipeline import Pipeline
 from batchage.predict.network import KIND
 from batchage.profile import Profile
@@ -181,17 +181,24 @@ class _Scanner:
         return records
 
 
-def _identify(config: ScanConfig) -> tuple[str, Identity] | BatchageError:
-    """Version and identity of a pipeline, without loading all of it: run on a machine of Ray's."""
+@dataclass(frozen=True, slots=True)
+class _Loadable:
+    """What a pipeline on a machine of Ray's would be."""
+
+    identity: Identity
+    compute: Compute
+
+
+def _identify(config: ScanConfig) -> tuple[str, _Loadable] | BatchageError:
+    """The version there, and what a pipeline would be, without loading all of it."""
     try:
         compute = choose_compute(config.device, config.precision, config.detect_precision)
         detector = create_detector(config.detector, config.detection, compute)
         bundle = load_bundle(config.model, KIND)
     except BatchageError as error:
         return error
-    return __version__, Identity(
-        bundle.model_id, detector.detector_id, compute.precision, compute.detect_precision
-    )
+    identity = Identity(bundle.model_id, detector.detector_id, compute.precision)
+    return __version__, _Loadable(identity, compute)
 
 
 class RayEngine:
@@ -234,15 +241,18 @@ class RayEngine:
             ) from None
         if isinstance(answer, BatchageError):
             raise answer
-        version, self.identity = answer
+        version, found = answer
         if version != __version__:
             raise EngineError(
                 f"the cluster has batchage {version}, and this is {__version__}; install the same"
             )
+        self.identity = found.identity
         self._config = replace(
             config,
-            precision=self.identity.precision,
-            detect_precision=self.identity.detect_precision,
+            precision=found.compute.precision,
+            detect_precision=found.compute.detect_precision,
+            # A unit has fewer faces than a search may find, and actors may share a GPU.
+            batch_size=config.batch_size or DEFAULT_BATCH_SIZE,
         )
 
     def run(self, refs: Iterable[ImageRef]) -> Generator[ImageRecord]:

@@ -13,6 +13,8 @@ def shrink(image: ImageArray, factor: int) -> ImageArray:
 
     What is left over at the right and at the lower edge, less than a square, is left out.
     """
+    if factor == 1:
+        return image
     height, width = (side // factor for side in image.shape[:2])
     whole = image[: height * factor, : width * factor]
     return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

@@ -163,13 +163,13 @@ class Detections:
             np.concatenate([self.scores, more.scores]),
         )
 
-    def transformed(self, scale: float, dx: float = 0.0, dy: float = 0.0) -> Detections:
-        """Coordinates mapped by `(xy - (dx, dy)) * scale`."""
-        offset = np.array([dx, dy], np.float32)
-        boxes = (self.boxes.reshape(-1, 2, 2) - offset) * np.float32(scale)
-        return Detections(
-            boxes.reshape(-1, 4), (self.landmarks - offset) * np.float32(scale), self.scores
-        )
+    def transformed(
+        self, scale: float | tuple[float, float], dx: float = 0.0, dy: float = 0.0
+    ) -> Detections:
+        """Coordinates mapped by `(xy - (dx, dy)) * scale`, one scale for both or one for each."""
+        offset, factor = np.array([dx, dy], np.float32), np.asarray(scale, np.float32)
+        boxes = (self.boxes.reshape(-1, 2, 2) - offset) * factor
+        return Detections(boxes.reshape(-1, 4), (self.landmarks - offset) * factor, self.scores)
 
 
 @dataclass(frozen=True, slots=True)

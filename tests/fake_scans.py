@@ -29,7 +29,6 @@ ABOUT = {
     "model_id": "m@1",
     "detector_id": "d@1",
     "precision": "float32",
-    "detect_precision": "float32",
     "settings": {"detect_size": 640},
     "filter": {"recursive": True},
     "inputs": ["photos"],

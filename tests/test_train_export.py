@@ -1,6 +1,7 @@
 """Calibration, export's statistics, evaluation and card."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batchage.bundle import RANGES, load_bundle, read_weights, save_bundle
 from batchage.errors import UsageError
 from batchage.evaluation.metrics import calibration_error
 from batchage.hardware import Compute
-from batchage.predict.predictor import Calibration, RawOutputs, calibrate
-from tests.builders import make_bundle
+from batchage.predict.network import IMAGENET_MEAN_RGB, KIND, build_graph
+from batchage.predict.predictor import Calibration, Predictor, RawOutputs, calibrate
+from tests.builders import TINY, make_bundle
 from train.card import gaps
 from train.evaluate import evaluate
 from train.export import conformal_quantile, conformal_rank, fit_age_scales, fit_temperature
+from train.quantize import measure_ranges
 
 
 def test_too_few_validation_faces_state_no_interval():
@@ -64,6 +68,29 @@ def test_evaluation_writes_card_results_and_plots(tmp_path):
     with pytest.raises(UsageError, match="rename one"):
         manifests = [manifest, tmp_path / "b" / "examples.parquet"]
         evaluate(bundle, manifests, tmp_path / "out", compute)
+
+
+def test_ranges_are_those_of_what_goes_into_the_convolutions(tmp_path):
+    bundle = make_bundle(tmp_path / "tiny")
+    graph = partial(build_graph, architecture=TINY, size=32)
+    batch = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    ranges = measure_ranges(bundle, graph, [batch[:2], batch[2:]], ["block5_conv3"])
+    assert len(ranges) == 12
+    assert "block5_conv3" not in ranges
+    # What goes into the first is the picture less ImageNet's means.
+    means = np.array(IMAGENET_MEAN_RGB, np.float32)
+    expected = [(batch - means).reshape(3, -1).min(1).mean(), (batch - means).max((1, 2, 3)).mean()]
+    assert ranges["block1_conv1"] == pytest.approx(expected, abs=1e-3)
+    # What goes into the others is what comes out of a ReLU.
+    assert all(low == 0 < high for name, (low, high) in ranges.items() if name != "block1_conv1")
+    save_bundle(
+        tmp_path / "in8", KIND, read_weights(bundle.weights), {**bundle.spec, RANGES: ranges}
+    )
+    quick = Predictor(load_bundle(tmp_path / "in8", KIND), Compute("cpu", "int8", "test"))
+    exact = Predictor(bundle, Compute("cpu", "float32", "test"))
+    found, expected = (p.predict_raw(list(batch)).age for p in (quick, exact))
+    assert found == pytest.approx(expected, abs=1)
+    assert not np.array_equal(found, expected)
 
 
 def test_gaps_name_groups_of_enough_faces():

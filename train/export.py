@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from batchage.align import CHIP_SIDE, TEMPLATE
 from batchage.bundle import RANGES, Bundle, assign_weights, network_weights, save_bundle
+from batchage.config import DEFAULT_BATCH_SIZE
 from batchage.errors import UsageError
 from batchage.hardware import choose_compute
 from batchage.predict.network import KIND, build_graph, build_network
@@ -215,7 +216,8 @@ def export(run_folder: Path, manifests: list[Path], output: Path) -> Bundle:
         # Calibrated on the bundle as it will be: with float16 weights.
         plain = {**spec, "calibration": asdict(Calibration())}
         bundle = save_bundle(Path(folder) / output.name, KIND, weights, plain)
-        fitted = calibration_of(Predictor(bundle, choose_compute(precision="float32")), rows)
+        compute = choose_compute(precision="float32")
+        fitted = calibration_of(Predictor(bundle, compute, DEFAULT_BATCH_SIZE), rows)
         size = spec["input_size"]
         ranges = measure_ranges(
             bundle,

@@ -73,7 +73,7 @@ def create_detector(name: str, settings: DetectorSettings, compute: Compute) -> 
     Args:
         name: A key of `DETECTORS`.
         settings: How faces are looked for.
-        compute: Where its network runs.
+        compute: Where its network runs, and in which arithmetic.
 
     Raises:
         UsageError: There is no such detector, or it needs an extra that isn't installed.

@@ -89,13 +89,15 @@ class Letterbox:
 
     Attributes:
         canvas: RGB uint8 `(H, W, 3)`.
-        scale: Canvas pixels per picture pixel.
+        scale_x: Canvas pixels per picture pixel, from left to right.
+        scale_y: The same from top to bottom; they differ by rounding.
         dx: Left border in canvas pixels.
         dy: Upper border in canvas pixels.
     """
 
     canvas: ImageArray
-    scale: float
+    scale_x: float
+    scale_y: float
     dx: int
     dy: int
 
@@ -116,14 +118,11 @@ def canvas_shapes(detect_size: int) -> list[tuple[int, int]]:
 
 def letterbox(image: ImageArray, detect_size: int, longest: int) -> Letterbox:
     """Bring `image` to at most `longest` pixels and centre it on the smallest fitting canvas."""
+    scale = longest / max(image.shape[:2])
+    factor = max(1, min(max(image.shape[:2]) // longest, *image.shape[:2]))
+    image = shrink(image, factor)
     height, width = image.shape[:2]
-    scale = longest / max(height, width)
-    factor = min(int(1 / scale), height, width)
-    rest = scale
-    if factor >= 2:
-        image, rest = shrink(image, factor), scale * factor
-        height, width = image.shape[:2]
-    new_w, new_h = max(1, round(width * rest)), max(1, round(height * rest))
+    new_w, new_h = (max(1, round(side * factor * scale)) for side in (width, height))
     resized = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
     border = BORDER if longest <= close_up_side(detect_size) else 1
     canvas_h, canvas_w = next(
@@ -132,7 +131,7 @@ def letterbox(image: ImageArray, detect_size: int, longest: int) -> Letterbox:
     canvas = np.zeros((canvas_h, canvas_w, 3), np.uint8)
     dy, dx = (canvas_h - new_h) // 2, (canvas_w - new_w) // 2
     canvas[dy : dy + new_h, dx : dx + new_w] = resized
-    return Letterbox(canvas, scale, dx, dy)
+    return Letterbox(canvas, new_w / (width * factor), new_h / (height * factor), dx, dy)
 
 
 def overlaps(found: Detections, others: Detections) -> NDArray[np.bool_]:
@@ -184,7 +183,7 @@ class RetinaFace:
         """
         self.settings = settings
         bundle = load_bundle(DEFAULT_DETECTOR, KIND)
-        self.detector_id = bundle.model_id
+        self.detector_id = f"{bundle.model_id} in {compute.detect_precision}"
         self._forward = load_forward(
             replace(compute, precision=compute.detect_precision),
             bundle,
@@ -219,8 +218,9 @@ class RetinaFace:
             for row, index in enumerate(members):
                 found = self._decode(raw, row, anchors(*shape[:2]))
                 box = boxes[index]
+                scale = 1 / box.scale_x, 1 / box.scale_y
                 results[index] = self._inside(
-                    found.transformed(1 / box.scale, box.dx, box.dy), images[index]
+                    found.transformed(scale, box.dx, box.dy), images[index]
                 )
         return results
 

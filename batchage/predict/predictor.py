@@ -25,8 +25,8 @@ log = logging.getLogger("batchage")
 CANDIDATE_YEARS = 117
 """Ages 0 to 116 may lie in an interval: the oldest that any label of UTKFace states."""
 LARGEST_INPUT = 1024
-LARGEST_BATCH = 512
-"""Faces; with more, photos would wait long for their rows."""
+LARGEST_BATCH = 256
+"""Faces; more seldom wait for a batch at once."""
 WORTH_DOUBLING = 0.9
 """Share of the time of a face that it may take in a batch of twice the size."""
 COVERAGE = 0.9
