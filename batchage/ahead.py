@@ -1,4 +1,4 @@
-"""Calls that wait for other machines, made ahead in threads."""
+"""Calls that wait for other machines, made ahead in threads; and waiting for what threads do."""
 
 from __future__ import annotations
 
@@ -10,6 +10,21 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+LOOK_UP_EVERY = 0.5
+"""Seconds that a wait lasts before it looks whether the user wants to stop."""
+
+
+def result_of(future: Future[T]) -> T:
+    """The result, however long it takes; Ctrl-C ends the wait.
+
+    Where asyncio has handled signals, as in a notebook, one does not interrupt a wait: Python sees
+    it only when that is over.
+    """
+    while not future.done():
+        # The call's own TimeoutError comes below.
+        with suppress(TimeoutError):
+            return future.result(LOOK_UP_EVERY)
+    return future.result()
 
 
 class DaemonThreads:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
+from batchage.ahead import result_of
 from batchage.errors import OutputError
 from batchage.storage import reason_of
 from batchage.types import ImageArray
@@ -77,7 +78,7 @@ def _are_done(futures: Iterable[Future[None]]) -> bool:
 
 def _after(record: T, futures: Iterable[Future[None]]) -> T:
     for future in futures:
-        future.result()
+        result_of(future)
     return record
 
 

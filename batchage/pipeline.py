@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import count
 
+from batchage.ahead import result_of
 from batchage.align import align, estimate_similarity
 from batchage.budget import ByteBudget
 from batchage.bundle import load_bundle
@@ -200,7 +201,7 @@ class Pipeline:
                         return
                     self._profile.add_fill(sum(f.done() for f in ahead), self._n_ahead)
                     with self._profile.stage(WAIT):
-                        group = [ahead.popleft().result()]
+                        group = [result_of(ahead.popleft())]
                     # Waiting for a second one, which may wait for the first one's bytes, would
                     # never end.
                     while len(group) < self._detect_batch and ahead and ahead[0].done():
@@ -311,7 +312,7 @@ class Pipeline:
             return photo
         try:
             with self._profile.stage("wait for full size"):
-                crops = photo.better_crops.result()
+                crops = result_of(photo.better_crops)
             for index, crop in zip(photo.small, crops, strict=True):
                 photo.crops[index] = crop
         except (DecodeTimeoutError, DecoderCrashError) as error:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchage.ahead import result_of
 from batchage.budget import ByteBudget
 from batchage.config import DECODED_BYTES, ScanConfig
 from batchage.contact_sheet import make_contact_sheets, prepare_sheets
@@ -191,7 +192,7 @@ class _Artist:
                         ahead.append(threads.submit(self._draw, photo, turn, budget, pool))
                     if not ahead:
                         return
-                    yield ahead.popleft().result()
+                    yield result_of(ahead.popleft())
             finally:
                 for future in ahead:
                     future.cancel()

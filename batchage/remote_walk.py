@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from batchage.ahead import DaemonThreads
+from batchage.ahead import DaemonThreads, result_of
 from batchage.errors import MissingExtraError, UsageError
 from batchage.raw import RAW_SUFFIXES, is_raw, missing_reader
 from batchage.storage import (
@@ -246,7 +246,7 @@ class RemoteWalk:
         if root.endswith(":/"):
             root, name = f"{root}/", name or "."
         try:
-            entry = asked.result()
+            entry = result_of(asked)
         except MissingExtraError:
             raise
         except (OSError, UsageError) as error:
@@ -299,7 +299,7 @@ class RemoteWalk:
         if depth >= DEEPEST:
             return "too many folders inside each other"
         try:
-            entries = folder.found = listing.result()
+            entries = folder.found = result_of(listing)
         except OSError as error:
             return reason_of(error)
         prefix = f"{folder.relative}/" if folder.relative else ""

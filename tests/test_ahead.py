@@ -6,7 +6,8 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from batchage.ahead import DaemonThreads
+from batchage import ahead
+from batchage.ahead import DaemonThreads, result_of
 
 
 def test_results_and_errors_come_as_they_are():
@@ -33,6 +34,24 @@ def test_no_more_run_at_once_than_allowed():
         future.result()
     assert max(most) <= 3
     threads.close()
+
+
+def late_timeout(seconds):
+    time.sleep(seconds)
+    raise TimeoutError("of the call itself")
+
+
+def test_a_result_is_waited_for_however_long_it_takes(monkeypatch):
+    monkeypatch.setattr(ahead, "LOOK_UP_EVERY", 0.01)
+    threads = DaemonThreads(2)
+    slow, late = threads.submit(lambda: time.sleep(0.1) or 7), threads.submit(late_timeout, 0.1)
+    assert result_of(slow) == result_of(slow) == 7
+    with pytest.raises(TimeoutError, match="of the call itself"):
+        result_of(late)
+    cancelled = threads.submit(time.sleep, 0.1)
+    threads.close()
+    with pytest.raises(CancelledError):
+        result_of(cancelled)
 
 
 def test_closing_lets_go_of_who_waits_for_a_call_that_hangs():

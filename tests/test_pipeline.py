@@ -1,6 +1,7 @@
 """The stages together: what fails costs its photo alone, memory is bounded, order is kept."""
 
 import os
+import signal
 import subprocess
 import threading
 
@@ -234,12 +235,16 @@ def test_leaving_while_the_last_photo_hangs_is_prompt(run, model, tmp_path, monk
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "hang.jpg").write_bytes(b"\xff\xd8\xff")
     pipeline = Pipeline(ScanConfig(model=str(model), timeout=600))
-    # From outside: a thread here could send it just as the main one lets go of the interpreter and
-    # is not waiting yet, which would then not be interrupted.
-    sender = subprocess.Popen(["sh", "-c", f"sleep 1; kill -INT {os.getpid()}"])
-    with pytest.raises(KeyboardInterrupt):
-        list(pipeline.run(iter_images([tmp_path / "photos"])))
-    sender.wait()
+    handler = signal.getsignal(signal.SIGINT)
+    # As asyncio leaves it, in notebooks for one: a wait is then not interrupted.
+    signal.siginterrupt(signal.SIGINT, False)
+    try:
+        sender = subprocess.Popen(["sh", "-c", f"sleep 1; kill -INT {os.getpid()}"])
+        with pytest.raises(KeyboardInterrupt):
+            list(pipeline.run(iter_images([tmp_path / "photos"])))
+        sender.wait()
+    finally:
+        signal.signal(signal.SIGINT, handler)
     pipeline.close()
     assert all(worker._process.poll() is not None for worker in pipeline._pool._workers)
 
