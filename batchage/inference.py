@@ -51,8 +51,9 @@ def load_forward(
         return _keras_forward(network, bundle.weights, compute.keras_policy)
     from batchage.graph import GraphBuilder
 
-    ranges = bundle.activation_ranges if compute.precision == "int8" else None
-    if ranges == {}:
+    in_8_bits = compute.precision == "int8"
+    ranges = bundle.activation_ranges if in_8_bits else {}
+    if in_8_bits and not ranges:
         raise BundleError(
             f"{bundle.path}: model.json has no {RANGES}, which int8 needs; export it again, or "
             "choose another precision"
