@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 failed; 2 usage; 3 done, but some files could not be read;
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from batchage.config import (
     ScanConfig,
 )
 from batchage.errors import BatchageError, UsageError
-from batchage.settings_file import DEFAULT_FILE, read_options
+from batchage.settings_file import DEFAULT_FILE, read_options, unknown_variables
 from batchage.storage import locate, without_password
 from batchage.walk import ScanFilter
 
@@ -447,6 +448,10 @@ def _root(
     if config or DEFAULT_FILE.is_file():
         with _errors_to_exit_codes():
             context.default_map = read_options(config or DEFAULT_FILE, context)
+    command = context.invoked_subcommand
+    for name in unknown_variables(os.environ, context) if command else ():
+        message = f"batchage: {name} is no option and is ignored; see batchage {command} --help"
+        typer.echo(message, err=True)
 
 
 def main() -> None:

@@ -6,11 +6,14 @@
     exclude = ["*/thumbs/*"]
 
 A table a command, named as its flags are; flags and environment variables come before them.
+What is spelled as an option and is none is an error in the file. In the environment, where others
+may have set it, it is named.
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +78,18 @@ def _options(
             raise UsageError(f"{place} {key}: {error.message}") from None
         found[param.name] = value
     return found
+
+
+def unknown_variables(names: Iterable[str], context: typer.Context) -> list[str]:
+    """Those names of environment variables that look like an option of the command called.
+
+    Args:
+        names: Of all variables.
+        context: Of the program, which knows the command.
+    """
+    command = context.command.commands[context.invoked_subcommand]  # type: ignore[attr-defined]
+    prefix = f"{context.auto_envvar_prefix}_{command.name.upper()}_"
+    options = {
+        prefix + param.name.upper() for param in command.params if param.param_type_name == "option"
+    }
+    return sorted(name for name in names if name.startswith(prefix) and name not in options)
