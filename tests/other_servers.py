@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from batchage.storage import filesystem_of
+from tests.command import ROOT
 from tests.s3_server import HOST, free_port, wait_until_it_answers
 
 # The account that every emulator of Azure's storage has.
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-ROOT = Path(__file__).resolve().parent.parent
 USER, PASSWORD = "tester", "secret"
 
 

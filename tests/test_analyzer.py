@@ -1,7 +1,5 @@
 """Pictures in memory, and detectors of one's own."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,8 +9,7 @@ from batchage.analyzer import COLUMNS
 from batchage.detect.base import DETECTORS
 from batchage.errors import UsageError
 from tests.builders import make_bundle
-
-PHOTOS = Path(__file__).resolve().parent.parent / "examples" / "photos"
+from tests.command import PHOTOS
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The command as a user runs it, with the shipped bundle; and the Python API."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,26 +13,11 @@ from PIL import Image
 import batchage
 from batchage.config import ScanConfig
 from batchage.write import read_table
-
-ROOT = Path(__file__).resolve().parent.parent
-PHOTOS = ROOT / "examples" / "photos"
-
-
-def run(*arguments, cwd=None, stdin=None):
-    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "batchage", *map(str, arguments)],
-        capture_output=True,
-        cwd=cwd or ROOT,
-        input=stdin,
-        env=environment,
-        timeout=300,
-        check=False,
-    )
+from tests.command import PHOTOS, ROOT, run
 
 
 def one_sentence(result):
-    lines = result.stderr.decode().strip().splitlines()
+    lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, lines
     assert lines[0].startswith("batchage: ")
     return lines[0]
@@ -61,8 +45,8 @@ def scanned(tmp_path_factory):
 
 def test_scan_of_photos_and_broken_files_ends_with_3(scanned):
     folder, result = scanned
-    assert result.returncode == 3, result.stderr.decode()
-    assert result.stdout == b""
+    assert result.returncode == 3, result.stderr
+    assert result.stdout == ""
     images = read_table(folder / "out" / "results.images.parquet").to_pylist()
     status = {Path(row["image_path"]).name: row["status"] for row in images}
     assert status["empty.jpg"] == status["text.jpg"] == "unreadable"
@@ -117,7 +101,7 @@ def test_metadata_of_the_run_is_in_the_footer(scanned):
 
 def test_summary_and_log_tell_what_happened(scanned):
     folder, result = scanned
-    shown = result.stderr.decode()
+    shown = result.stderr
     for text in ("photos", "faces", "could not be read", "gender", "results.parquet"):
         assert text in shown
     for stage in ("load networks", "detect", "predict", "decode", "write"):
@@ -156,7 +140,7 @@ def test_second_scan_is_refused_and_update_takes_over(tmp_path):
     (tmp_path / "photos" / "a.jpg").unlink()
     updated = run("scan", "photos", "-o", "r.parquet", "--update", "--timeout", "9", cwd=tmp_path)
     assert updated.returncode == 0
-    shown = " ".join(updated.stderr.decode().replace("│", "").split())
+    shown = " ".join(updated.stderr.replace("│", "").split())
     assert "taken over 1 (1 scanned now)" in shown
     assert "gone 1 (left out)" in shown
     assert read_table(tmp_path / "r.images.parquet")["image_path"].to_pylist() == ["b.jpg", "c.png"]
@@ -178,19 +162,19 @@ def test_scan_that_is_left_early_goes_on(tmp_path):
 
 def test_csv_on_standard_output_and_a_list_on_standard_input():
     portrait = next((PHOTOS / "portraits").glob("*.jpg"))
-    result = run("scan", "-", "-o", "-", "-q", stdin=os.fsencode(portrait) + b"\nmissing.jpg\n")
+    result = run("scan", "-", "-o", "-", "-q", stdin=f"{portrait}\nmissing.jpg\n")
     assert result.returncode == 3
-    header, *rows = result.stdout.decode().strip().splitlines()
+    header, *rows = result.stdout.strip().splitlines()
     assert header.startswith("image_path,root,")
     assert len(rows) == 1
-    assert b"missing.jpg" not in result.stdout
+    assert "missing.jpg" not in result.stdout
 
 
 def test_empty_folder_gives_empty_tables(tmp_path):
     (tmp_path / "photos").mkdir()
     result = run("scan", "photos", "-o", "results.csv", cwd=tmp_path)
     assert result.returncode == 0
-    assert b"no photos were found" in result.stderr
+    assert "no photos were found" in result.stderr
     assert read_table(tmp_path / "results.csv").num_rows == 0
 
 
@@ -245,7 +229,7 @@ def test_help_needs_no_tensorflow():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     result = run("scan", "--help")
     assert result.returncode == 0
-    assert b"--thumbnails" in result.stdout
+    assert "--thumbnails" in result.stdout
 
 
 def test_summary_as_json(tmp_path):
@@ -270,17 +254,17 @@ def test_scan_on_a_processor_needs_no_tensorflow(tmp_path):
     )
     command = [sys.executable, "-c", code, "scan", PHOTOS / "portraits", "--device", "cpu"]
     result = subprocess.run(
-        [*command, "-o", tmp_path / "r.parquet"], check=False, capture_output=True
+        [*command, "-o", tmp_path / "r.parquet"], check=False, capture_output=True, text=True
     )
-    assert result.returncode == 0, result.stderr.decode()
+    assert result.returncode == 0, result.stderr
     assert read_table(tmp_path / "r.parquet").num_rows == 6
 
 
 def test_info_shows_precision_and_verified_bundles():
     result = run("info")
-    shown = result.stdout.decode()
+    shown = result.stdout
     assert result.returncode == 0
-    assert result.stderr == b""
+    assert result.stderr == ""
     assert "vgg16-utkface" in shown
     assert "sha256" in shown
     assert "damaged" not in shown

@@ -16,7 +16,8 @@ from batchage.pictures import save_picture
 from batchage.thumbnails import thumbnail_name
 from batchage.write import read_table
 from tests.builders import write_tables
-from tests.test_redraw import PHOTOS, make_photo, make_record, run
+from tests.command import PHOTOS, run
+from tests.test_redraw import make_photo, make_record
 
 COLOURS = {"red.jpg": (230, 20, 20), "صورة.jpg": (20, 200, 20), "家族🎉.jpg": (20, 20, 230)}
 ROOT = Path("/photos")

@@ -19,8 +19,8 @@ from batchage.cli import app
 from batchage.config import RaySettings, ScanConfig
 from batchage.storage import is_url
 from batchage.version import __version__
+from tests.command import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
 NAMES = ["rayjob.yaml", "rayjob-gpu.yaml"]
 YAML_RULES = "{extends: default, rules: {line-length: {max: 100}}}"

@@ -6,11 +6,11 @@ import runpy
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.command import PHOTOS, ROOT
+
 BLOCK = re.compile(r"^```(?:python|pycon)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 LABELS = "path,age\nportraits/collins-face.png,36\nportraits/hopper-grey.jpg,77\n"
@@ -68,7 +68,7 @@ def test_page_of_commands_is_up_to_date():
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Where the examples' paths lead."""
-    shutil.copytree(ROOT / "examples" / "photos", tmp_path / "photos")
+    shutil.copytree(PHOTOS, tmp_path / "photos")
     (tmp_path / "labels.csv").write_text(LABELS)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -1,8 +1,6 @@
 """Tables against labels: metrics, the join, and the command."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +24,7 @@ from batchage.evaluation.metrics import (
 from batchage.evaluation.report import markdown_table, sections
 from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
 from tests.builders import write_tables
+from tests.command import run
 
 
 def make_outcome(age_min, age, age_max=None, **changes):
@@ -65,16 +64,6 @@ def make_record(name, ages, root="/photos", width=300):
 def make_table(path, records):
     write_tables(path, records)
     return path
-
-
-def run_command(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "batchage", "evaluate", *map(str, arguments)],
-        capture_output=True,
-        cwd=cwd,
-        check=False,
-        timeout=120,
-    )
 
 
 def test_metrics_of_exact_ages_by_hand():
@@ -237,10 +226,10 @@ def test_command_prints_and_saves(tmp_path, suffix):
     )
     (tmp_path / "labels.csv").write_text("path,age,gender,group\n" + rows)
     arguments = (table.name, "--labels", "labels.csv", "-o", "out[/a]")
-    result = run_command(*arguments, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr.decode()
-    assert b"saved in out[/a]: evaluation.json" in result.stderr
-    assert b"30 labels that met a face" in result.stdout
+    result = run("evaluate", *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "saved in out[/a]: evaluation.json" in result.stderr
+    assert "30 labels that met a face" in result.stdout
     saved = json.loads((tmp_path / "out[/a]" / "evaluation.json").read_text())
     assert saved["all"]["age_mae"] == 2.0
     assert saved["all"]["gender_accuracy"] == 0.5
@@ -282,9 +271,9 @@ def test_command_explains_what_it_cannot_use(tmp_path, table, labels, word):
     (tmp_path / "list.jsonl").write_text("[1]\n")
     pa.parquet.write_table(pa.table({"x": [1]}), tmp_path / "other.parquet")
     (tmp_path / "labels.csv").write_text(labels)
-    result = run_command(table, "--labels", "labels.csv", cwd=tmp_path)
+    result = run("evaluate", table, "--labels", "labels.csv", cwd=tmp_path)
     assert result.returncode == 2
-    (line,) = result.stderr.decode().strip().splitlines()
+    (line,) = result.stderr.strip().splitlines()
     assert line.startswith("batchage: ")
     assert word in line
     assert not (tmp_path / "evaluation").exists()
@@ -293,9 +282,11 @@ def test_command_explains_what_it_cannot_use(tmp_path, table, labels, word):
 def test_command_explains_a_folder_it_cannot_write(tmp_path):
     make_table(tmp_path / "r.parquet", [make_record("0.jpg", [20.0])])
     (tmp_path / "labels.csv").write_text("path,age\n0.jpg,3\n")
-    result = run_command("r.parquet", "--labels", "labels.csv", "-o", "r.parquet/x", cwd=tmp_path)
+    result = run(
+        "evaluate", "r.parquet", "--labels", "labels.csv", "-o", "r.parquet/x", cwd=tmp_path
+    )
     assert result.returncode == 1
-    assert b"choose another folder" in result.stderr
+    assert "choose another folder" in result.stderr
 
 
 def test_utkface_names_and_csv_are_read(tmp_path):

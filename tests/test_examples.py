@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -13,8 +12,9 @@ from PIL import Image
 from batchage.bundle import load_bundle
 from batchage.predict.network import KIND
 from batchage.write import read_table
+from tests.command import ROOT
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = ROOT / "examples"
 
 
 def run(script, folder, *arguments):

@@ -1,13 +1,11 @@
 """A folder of hostile files: each is a row with a status that fits, and nothing else happens."""
 
 import collections
-import os
-import subprocess
-import sys
 
 import pytest
 
 from batchage.write import output_paths, read_table
+from tests.command import run
 from tests.hostile import make_corpus
 
 
@@ -15,19 +13,16 @@ from tests.hostile import make_corpus
 def scanned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     expected = make_corpus(folder / "photos")
-    result = subprocess.run(
-        [sys.executable, "-m", "batchage", "scan", "photos", "-o", "r.csv",
-         "--thumbnails", "thumbs", "--detect-size", "128", "--timeout", "60",
-         "--max-pixels", "100000000"],
-        cwd=folder, capture_output=True, timeout=500, check=False,
-        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
+    result = run(
+        "scan", "photos", "-o", "r.csv", "--thumbnails", "thumbs", "--detect-size", "128",
+        "--timeout", "60", "--max-pixels", "100000000", cwd=folder,
     )  # fmt: skip
     return folder, expected, result
 
 
 def test_every_file_is_a_row_with_a_status_that_fits(scanned):
     folder, expected, result = scanned
-    assert result.returncode == 3, result.stderr.decode()[-2000:]
+    assert result.returncode == 3, result.stderr[-2000:]
     assert len(expected) >= 300
     table = read_table(output_paths(folder / "r.csv").images).to_pylist()
     found = {row["image_path"]: row for row in table}
@@ -47,7 +42,7 @@ def test_every_file_is_a_row_with_a_status_that_fits(scanned):
 
 def test_terminal_gets_no_traceback_and_no_control_characters(scanned):
     *_, result = scanned
-    shown = result.stderr.decode()
+    shown = result.stderr
     assert "Traceback" not in shown
     # The progress bar's own are a carriage return and "clear the line".
     text = shown.replace("\x1b[A", "").replace("\r", "").replace("\n", "")

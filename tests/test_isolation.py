@@ -22,8 +22,8 @@ from batchage.errors import (
     WorkerError,
 )
 from batchage.isolation import DecodePool
+from tests.command import PHOTOS, ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 FAULTY = "tests.faulty:decode"
 
 
@@ -64,7 +64,7 @@ def test_hang_ends_at_the_timeout(pool):
 
 
 def test_bytes_of_remote_files_are_decoded_as_those_of_local_ones():
-    path = ROOT / "examples" / "photos" / "groups" / "contact-sheet.jpg"
+    path = PHOTOS / "groups" / "contact-sheet.jpg"
     data, url = path.read_bytes(), "s3://bucket/photo.jpg"
     pool = DecodePool(1)
     here = pool.decode(path, 10**7, 60.0, enough=300)

@@ -3,13 +3,12 @@
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from batchage.write import read_table
+from tests.command import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 # A classic BPF program: on x86-64, the system call number 41, socket(2), ends the process.
 FILTERED = """
 import ctypes, struct, sys

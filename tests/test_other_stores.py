@@ -1,11 +1,7 @@
 """Google Cloud Storage, Azure and sftp: folders there, and whole scans by the command."""
 
-import os
 import pickle
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,10 +16,10 @@ from batchage.store import FileSink
 from batchage.write import output_paths, read_table, stores
 from batchage.write.schema import FACES, IMAGES
 from batchage.write.stores import StoreFolder
+from tests.command import PHOTOS, start
 from tests.fake_scans import LOCK_TIMES, kill_after_parts, parts_of
 from tests.other_servers import KINDS, running_server
 
-PHOTOS = Path(__file__).resolve().parent.parent / "examples" / "photos"
 PLACES = ("root", "modified_at", "seconds", "thumbnail")
 
 
@@ -74,8 +70,8 @@ def test_large_files_appear_when_they_are_whole(folder, monkeypatch):
 
     def begun():
         pending = folder.begin("r.bin", partials, "r.bin.partial")
-        for start in range(0, len(content), 1 << 18):
-            pending.stream.write(content[start : start + (1 << 18)])
+        for offset in range(0, len(content), 1 << 18):
+            pending.stream.write(content[offset : offset + (1 << 18)])
         pending.finish()
         return pending
 
@@ -173,10 +169,7 @@ def photos(tmp_path_factory):
 
 
 def scan(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "batchage", "scan", *map(str, arguments), "-q", "--save-every", "0"],
-        stderr=subprocess.PIPE, env={**os.environ, "NO_COLOR": "1", "COLUMNS": "120"}, text=True,
-    )  # fmt: skip
+    return start("scan", *arguments, "-q", "--save-every", "0")
 
 
 def finished(process):

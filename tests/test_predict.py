@@ -32,6 +32,7 @@ from batchage.predict.predictor import (
     scale_probability,
 )
 from tests.builders import make_bundle
+from tests.command import ROOT
 
 FLOAT32 = Compute("cpu", "float32", "test")
 
@@ -356,7 +357,7 @@ def test_gpu_is_used_if_tensorflow_sees_it(monkeypatch, sees_it):
             choose_compute("gpu")
 
 
-UTKFACE = Path(__file__).resolve().parents[2] / "shared" / "data" / "utkface_dev.tar"
+UTKFACE = ROOT.parent / "shared" / "data" / "utkface_dev.tar"
 N_CROPS = 64
 
 

@@ -2,7 +2,6 @@
 
 import io
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +13,10 @@ from batchage.decode import decode
 from batchage.errors import DecodeError, TooLargeError
 from batchage.walk import iter_images
 from tests.builders import make_bundle
+from tests.command import PHOTOS
 from tests.dng import make_dng, mosaic
 
-COLLINS = Path(__file__).resolve().parent.parent / "examples" / "photos/portraits/collins.jpg"
+COLLINS = PHOTOS / "portraits" / "collins.jpg"
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,6 @@
 """The engine `ray`: the same tables as the local one's."""
 
 import asyncio
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from importlib import util
 
@@ -12,17 +9,20 @@ import pytest
 from batchage.config import RaySettings, ScanConfig
 from batchage.errors import MissingExtraError, UsageError
 from batchage.storage import locate
-from tests.faults.scans import PHOTOS, ROOT, rows
+from tests.command import PHOTOS, run
+from tests.faults.scans import rows
 
 pytest.importorskip("ray")
 
 
+@pytest.fixture(autouse=True)
+def _no_cluster(monkeypatch):
+    """Of another one's."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
 def scan(output, *more):
-    command = [sys.executable, "-m", "batchage", "scan", PHOTOS, "-o", output, *more]
-    return subprocess.run(
-        list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False,
-        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
-    )  # fmt: skip
+    return run("scan", PHOTOS, "-o", output, *more)
 
 
 def test_the_command_gives_the_tables_of_the_local_engine(tmp_path):
@@ -127,10 +127,9 @@ def test_from_a_store_into_a_store(tmp_path, s3_server):
     s3_server.upload(PHOTOS, f"{bucket}/photos")
     local = scan(tmp_path / "local.parquet", "-q")
     assert local.returncode == 0, local.stderr
-    command = ["scan", f"{bucket}/photos", "-o", f"{bucket}/results", "--engine", "ray", "-q"]
-    told = subprocess.run(
-        [sys.executable, "-m", "batchage", *command, "--thumbnails", f"{bucket}/thumbs"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
+    told = run(
+        "scan", f"{bucket}/photos", "-o", f"{bucket}/results", "--engine", "ray", "-q",
+        "--thumbnails", f"{bucket}/thumbs",
     )  # fmt: skip
     assert told.returncode == 0, told.stderr
     found, expected = rows(locate(f"{bucket}/results")), rows(tmp_path / "local.parquet")

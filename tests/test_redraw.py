@@ -26,16 +26,7 @@ from batchage.types import ImageRecord, ImageRef, Status
 from batchage.write import Rows, TablesWriter, output_paths, read_table
 from batchage.write.base import FORMATS
 from tests.builders import make_face, write_tables
-
-PHOTOS = Path(__file__).resolve().parent.parent / "examples" / "photos"
-
-
-def run(*arguments, cwd):
-    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "batchage", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, cwd=cwd, env=environment, timeout=300, check=False, text=True
-    )
+from tests.command import PHOTOS, run, start
 
 
 def files(folder):
@@ -337,8 +328,7 @@ def test_an_interrupted_command_keeps_what_it_drew(tmp_path):
     for record in records:
         record.width, record.height = 3000, 2000
     write_tables(tmp_path / "r.parquet", records)
-    command = [sys.executable, "-m", "batchage", "thumbnails", "r.parquet"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = start("thumbnails", "r.parquet", cwd=tmp_path)
     while not (tmp_path / "thumbs").exists() or len(files(tmp_path / "thumbs")) < 3:
         assert process.poll() is None
         time.sleep(0.02)

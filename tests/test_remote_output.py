@@ -2,10 +2,7 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,6 +22,7 @@ from batchage.thumbnails import ThumbnailWriter
 from batchage.write import output_paths, read_table, stores
 from batchage.write.schema import FACES, IMAGES
 from batchage.write.stores import StoreFolder
+from tests.command import PHOTOS, run, start
 from tests.fake_scans import (
     LOCK_TIMES,
     fresh_rows,
@@ -35,7 +33,6 @@ from tests.fake_scans import (
     run_scan,
 )
 
-PHOTOS = Path(__file__).resolve().parent.parent / "examples" / "photos"
 OTHER = b'{"owner": "other"}'
 
 
@@ -161,8 +158,8 @@ def test_large_tables_go_piece_by_piece_and_appear_at_the_end(s3, monkeypatch):
     folder = StoreFolder(locate(f"{s3}/tables"))
     content = np.random.default_rng(0).bytes(11 << 20)
     pending = folder.begin("r.bin", folder, "")
-    for start in range(0, len(content), 1 << 20):
-        pending.stream.write(content[start : start + (1 << 20)])
+    for offset in range(0, len(content), 1 << 20):
+        pending.stream.write(content[offset : offset + (1 << 20)])
     pending.finish()
     assert folder.names() == []
     pending.put_into_place()
@@ -210,11 +207,8 @@ def test_a_picture_that_cannot_be_put_ends_the_scan(memory, monkeypatch):
     uploads.close()
 
 
-def scan(*arguments, **environment):
-    return subprocess.Popen(
-        [sys.executable, "-m", "batchage", "scan", PHOTOS, "-q", *map(str, arguments)],
-        stderr=subprocess.PIPE, env={**os.environ, **environment}, text=True,
-    )  # fmt: skip
+def scan(*arguments, **variables):
+    return start("scan", PHOTOS, "-q", *arguments, **variables)
 
 
 def without_seconds(output):
@@ -314,9 +308,6 @@ def test_a_bucket_that_is_not_there_is_one_sentence_before_networks_are_loaded(s
 
 
 def test_a_summary_names_places_in_a_bucket(s3):
-    process = subprocess.run(
-        [sys.executable, "-m", "batchage", "scan", PHOTOS / "portraits", "-o", f"{s3}/r.csv",
-         "--json", "-q"],
-        capture_output=True, check=True,
-    )  # fmt: skip
-    assert json.loads(process.stdout)["written"]["faces_table"] == f"{s3}/r.csv"
+    done = run("scan", PHOTOS / "portraits", "-o", f"{s3}/r.csv", "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["written"]["faces_table"] == f"{s3}/r.csv"

@@ -1,37 +1,18 @@
 """Whole scans of photos on an S3 server, by the command."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from tests.command import PHOTOS, run, start
 from tests.s3_server import running_proxy
 
-PHOTOS = Path(__file__).resolve().parent.parent / "examples" / "photos"
 PLACES = ("root", "modified_at", "seconds", "thumbnail")
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "batchage", *map(str, arguments)]
-
-
-def run(*arguments, **environment):
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "120", **environment},
-        timeout=300,
-        check=False,
-        text=True,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -205,15 +186,14 @@ def test_an_interrupted_scan_waits_for_no_server_and_goes_on(scanned, bucket, s3
             time.sleep(600)
 
     with running_proxy(s3_server.endpoint, fails=hangs) as proxy:
-        environment = {**os.environ, "AWS_ENDPOINT_URL": proxy.endpoint}
-        scan = subprocess.Popen(command(*arguments), env=environment, stderr=subprocess.PIPE)
+        scan = start(*arguments, AWS_ENDPOINT_URL=proxy.endpoint)
         parts = tmp_path / "r.parquet.parts"
         while scan.poll() is None and not list(parts.glob("*.images.parquet")):
             time.sleep(0.1)
         scan.send_signal(signal.SIGINT)
         _, errors = scan.communicate(timeout=60)
     assert scan.returncode == 130
-    assert b"the same command goes on from there" in errors
+    assert "the same command goes on from there" in errors
     done = run(*arguments)
     assert done.returncode == 3
     assert "an interrupted scan goes on" in done.stderr
@@ -224,9 +204,10 @@ def test_a_server_that_pauses_is_waited_for(scanned, bucket, s3_server, tmp_path
     table = tmp_path / "r.parquet"
     s3_server.process.send_signal(signal.SIGSTOP)
     try:
-        scan = subprocess.Popen(command("scan", f"{bucket}/photos", "-o", table, "-q"))
+        scan = start("scan", f"{bucket}/photos", "-o", table, "-q")
         time.sleep(3)
     finally:
         s3_server.process.send_signal(signal.SIGCONT)
-    assert scan.wait(timeout=300) == 3
+    _, errors = scan.communicate(timeout=300)
+    assert scan.returncode == 3, errors
     assert comparable(table) == comparable(scanned[1])

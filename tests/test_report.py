@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -18,8 +16,8 @@ from batchage.thumbnails import thumbnail_name
 from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
 from batchage.write import read_table
 from tests.builders import write_tables
+from tests.command import PHOTOS, run
 
-PHOTOS = Path(__file__).resolve().parent.parent / "examples" / "photos"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ONE = thumbnail_name("/photos", "a/one.jpg")
 NASTY = "<script>alert(1)</script> & 'quoted' \"name\" \u2028.jpg"
@@ -160,21 +158,16 @@ def test_what_is_wrong_is_explained(table, tmp_path):
 
 
 def test_scan_makes_its_report(tmp_path):
-    command = [sys.executable, "-m", "batchage", "scan", PHOTOS / "portraits"]
-    result = subprocess.run(
-        [*command, "-o", tmp_path / "r.parquet", "--report", tmp_path / "page"],
-        capture_output=True, check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr.decode()
-    assert "index.html" in result.stderr.decode()
+    portraits, page = PHOTOS / "portraits", tmp_path / "page"
+    result = run("scan", portraits, "-o", tmp_path / "r.parquet", "--report", page)
+    assert result.returncode == 0, result.stderr
+    assert "index.html" in result.stderr
     thumbnails = data_of(tmp_path / "page")["photos"]["thumbnail"]
     assert len(thumbnails) == 6
     assert all((tmp_path / "page" / "thumbnails" / name).is_file() for name in thumbnails)
-    refused = subprocess.run(
-        [*command, "-o", "-", "--report", tmp_path / "page"], capture_output=True, check=False
-    )
+    refused = run("scan", portraits, "-o", "-", "--report", page)
     assert refused.returncode == 2
-    assert b"--report" in refused.stderr
+    assert "--report" in refused.stderr
 
 
 @pytest.fixture

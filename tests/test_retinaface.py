@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -26,8 +25,8 @@ from batchage.detect.retinaface_network import KIND
 from batchage.errors import BundleError, MissingExtraError, UsageError
 from batchage.hardware import Compute
 from batchage.types import Detections, box_sizes
+from tests.command import PHOTOS, ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 COMPUTE = Compute("cpu", "float32", "test")
 GOLDEN = sorted((ROOT / "tests" / "golden" / "retinaface").glob("*.npy"))
 
@@ -38,7 +37,7 @@ def detector():
 
 
 def photo(stem):
-    return decode(next((ROOT / "examples" / "photos").rglob(f"{stem}.jpg"))).pixels
+    return decode(next(PHOTOS.rglob(f"{stem}.jpg"))).pixels
 
 
 def test_there_are_golden_answers_with_faces():

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from batchage.write import read_table
-from tests.test_cli import PHOTOS, one_sentence, run
+from tests.command import PHOTOS, run
+from tests.test_cli import one_sentence
 
 
 def lines(result):
-    assert result.returncode == 0, result.stderr.decode()
-    return result.stdout.decode()
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def dry(*arguments, cwd):
@@ -47,7 +48,7 @@ def test_a_mistyped_variable_is_named(tmp_path, monkeypatch):
         monkeypatch.setenv(f"BATCHAGE_{name}", "448")
     result = run("scan", PHOTOS, "--dry-run", "-q", cwd=tmp_path)
     assert result.returncode == 0
-    assert result.stderr.decode().splitlines() == [
+    assert result.stderr.splitlines() == [
         f"batchage: BATCHAGE_SCAN_{name} is no option and is ignored; see batchage scan --help"
         for name in ("DETEC_SIZE", "INPUTS")
     ]
@@ -106,7 +107,7 @@ def test_a_dry_run_knows_what_is_done(tmp_path):
     portraits = ["scan", PHOTOS / "portraits", "-o", "r.csv", "--update", "--dry-run"]
     forecast = json.loads(lines(run(*portraits, "-q", "--json", cwd=tmp_path)))
     assert (forecast["photos"], forecast["taken_over"], forecast["tried"]) == (6, 6, 0)
-    shown = run(*portraits, cwd=tmp_path).stderr.decode()
+    shown = run(*portraits, cwd=tmp_path).stderr
     assert "photos [" not in shown
     assert "6  (they have not changed)" in shown
     assert "nothing was written" in shown

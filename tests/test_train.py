@@ -21,6 +21,7 @@ from batchage.hardware import Compute
 from batchage.predict.network import KIND, Architecture, build_network
 from batchage.predict.predictor import Predictor
 from tests.builders import TINY, make_bundle
+from tests.command import ROOT
 from train.data import Augmentation, Faces, read_manifests, sampling_chances
 from train.export import export
 from train.fit import block_of, compile_phase, fit, load_start
@@ -211,7 +212,7 @@ def test_training_spreads_over_two_devices(tmp_path, vgg16):
     result = subprocess.run(
         [sys.executable, "-c", MIRRORED, manifest, tmp_path / "recipe.toml", vgg16,
          tmp_path / "mirrored"],
-        cwd=Path(__file__).resolve().parent.parent, capture_output=True, text=True, check=False,
+        cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-2000:]
     assert Run(tmp_path / "mirrored").at["phase"] == 2

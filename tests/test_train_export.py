@@ -2,7 +2,6 @@
 
 import json
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ from batchage.hardware import Compute
 from batchage.predict.network import IMAGENET_MEAN_RGB, KIND, build_graph
 from batchage.predict.predictor import Calibration, Predictor, RawOutputs, calibrate
 from tests.builders import TINY, make_bundle
+from tests.command import PHOTOS
 from train.card import gaps
 from train.evaluate import evaluate
 from train.export import conformal_quantile, conformal_rank, fit_age_scales, fit_temperature
@@ -36,10 +36,9 @@ def test_temperature_stays_one_where_nothing_can_be_fitted(labels):
 
 
 def test_evaluation_writes_card_results_and_plots(tmp_path):
-    photos = Path(__file__).resolve().parent.parent / "examples" / "photos"
     names = ["portraits/collins.jpg", "portraits/hopper-grey.jpg", "no-people/coffee.jpg"]
     rows = [
-        {"path": str(photos / name), "age_min": 40.0, "age_max": 40.0, "gender": "female",
+        {"path": str(PHOTOS / name), "age_min": 40.0, "age_max": 40.0, "gender": "female",
          "group": "a", "landmarks": [0.0] * 10, "split": "test"}
         for name in names
     ]  # fmt: skip

@@ -26,8 +26,8 @@ from batchage.write.base import FORMATS
 from batchage.write.csv import RISKY, escape_cell
 from batchage.write.schema import FACES, IMAGES, faces_batch, images_batch
 from tests.builders import write_tables
+from tests.command import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 TABLE_SUFFIXES = [".parquet", ".csv", ".jsonl", ".feather"]
 SUFFIXES = list(FORMATS)
 NAMES = [

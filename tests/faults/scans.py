@@ -1,16 +1,13 @@
 """What the tests of faults share: photos, and the rows of a scan."""
 
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from batchage.write import output_paths, read_table
-
-ROOT = Path(__file__).resolve().parents[2]
-PHOTOS = ROOT / "examples" / "photos"
+from tests.command import PHOTOS
 
 
 def make_photos(folder, count):
@@ -31,7 +28,6 @@ def make_photos(folder, count):
 def finish(process, timeout=600):
     """Its exit code and what it said; it must have ended with a sentence, if with anything."""
     _, said = process.communicate(timeout=timeout)
-    said = said.decode()
     assert "Traceback" not in said, said
     return process.returncode, said
 

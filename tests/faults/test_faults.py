@@ -6,23 +6,20 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
 from batchage.write import output_paths
-from tests.faults.scans import ROOT, finish, make_photos, rows, wait_for_part
+from tests.command import start
+from tests.faults.scans import finish, make_photos, rows, wait_for_part
 
 SIGNALS = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 
 
-def start(photos, output, before=()):
-    return subprocess.Popen(
-        [*before, sys.executable, "-m", "batchage", "scan", photos, "-o", output,
-         "--save-every", "0.3", "--detect-size", "320", "-q"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT,
-    )  # fmt: skip
+def scan(photos, output, before=()):
+    options = ("--save-every", "0.3", "--detect-size", "320", "-q")
+    return start("scan", photos, "-o", output, *options, before=before)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +28,7 @@ def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     photos = make_photos(folder / "photos", 60)
     started = time.monotonic()
-    assert finish(start(photos, folder / "r.parquet"))[0] == 3
+    assert finish(scan(photos, folder / "r.parquet"))[0] == 3
     return photos, rows(folder / "r.parquet"), time.monotonic() - started
 
 
@@ -46,7 +43,7 @@ def kill_until_finished(undisturbed, folder, n_kills, seed, report=print):
     output = folder / "r.parquet"
     parts = output.with_name("r.parquet.parts")
     while True:
-        process = start(photos, output)
+        process = scan(photos, output)
         is_last = kills.total() >= n_kills
         chosen = rng.choice(SIGNALS)
         try:
@@ -99,7 +96,7 @@ def test_full_disk(undisturbed, tmp_path):
         pytest.skip("a small file system can't be mounted here")
     try:
         output = disk / "r.parquet"
-        process = start(photos, output)
+        process = scan(photos, output)
         wait_for_part(process, output)
         with pytest.raises(OSError, match="No space"):  # noqa: SIM117
             with (disk / "ballast").open("wb", buffering=0) as file:
@@ -110,7 +107,7 @@ def test_full_disk(undisturbed, tmp_path):
         assert "No space left on device" in said
         assert "the same command" in said
         (disk / "ballast").unlink()
-        assert finish(start(photos, output))[0] == 3
+        assert finish(scan(photos, output))[0] == 3
         assert rows(output) == expected
     finally:
         subprocess.run(["umount", disk], check=True)
@@ -126,7 +123,7 @@ def test_permissions_that_are_revoked(undisturbed, tmp_path):
         before = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
     output = tmp_path / "out" / "r.parquet"
     output.parent.mkdir()
-    process = start(photos, output, before=before)
+    process = scan(photos, output, before=before)
     wait_for_part(process, output)
     folders = (output.parent, output.with_name("r.parquet.parts"))
     for folder in folders:
@@ -136,5 +133,5 @@ def test_permissions_that_are_revoked(undisturbed, tmp_path):
     assert "Permission denied" in said
     for folder in folders:
         folder.chmod(0o700)
-    assert finish(start(photos, output, before=before))[0] == 3
+    assert finish(scan(photos, output, before=before))[0] == 3
     assert rows(output) == expected

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.command import ROOT, run, start
 from tests.faults.ray_driver import DEADLY, KILLER
-from tests.faults.scans import ROOT, finish, make_photos, rows, wait_for_part
+from tests.faults.scans import finish, make_photos, rows, wait_for_part
 
 pytest.importorskip("ray")
 ACTOR = "ray::MapWorker(MapBatches(_Scanner))"
@@ -28,10 +29,7 @@ def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     photos = make_photos(folder / "photos", 60)
     output = folder / "r.parquet"
-    command = [sys.executable, "-m", "batchage", "scan", photos, "-o", output, "-q"]
-    result = subprocess.run(
-        [*command, "--detect-size", "320"], cwd=ROOT, check=False, capture_output=True
-    )
+    result = run("scan", photos, "-o", output, "-q", "--detect-size", "320")
     assert result.returncode == 3, result.stderr
     return photos, rows(output)
 
@@ -65,8 +63,8 @@ class Driver:
         asked = {"photos": str(photos), "output": str(output), **more}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.ray_driver", json.dumps(asked)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},  # for Ray's workers
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},  # for Ray's workers
         )  # fmt: skip
 
     def wait_for_records(self, count):
@@ -75,7 +73,7 @@ class Driver:
             assert line, finish(self.process)
 
     def say(self, line):
-        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
 
     def end(self):
@@ -153,10 +151,9 @@ def test_a_photo_that_kills_its_actors_is_given_up(undisturbed, tmp_path):
 
 def test_standard_output_is_data_whatever_dies(undisturbed):
     photos, (_, faces) = undisturbed
-    command = [sys.executable, "-m", "batchage", "scan", photos, "-o", "-", "--engine", "ray"]
-    process = subprocess.Popen(
-        [*command, "--detect-size", "320", "-q"],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, text=True,
+    process = start(
+        "scan", photos, "-o", "-", "--engine", "ray", "--detect-size", "320", "-q",
+        stdout=subprocess.PIPE,
     )  # fmt: skip
     with process.stdout as stream:
         lines = [stream.readline() for _ in range(2)]

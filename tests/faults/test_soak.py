@@ -1,8 +1,6 @@
 """A long scan of small photos, with one of 200 megapixels among them: memory stays flat."""
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,9 +9,8 @@ import pytest
 from PIL import Image
 
 from batchage.write import output_paths, read_table
+from tests.command import PHOTOS, start
 
-ROOT = Path(__file__).resolve().parents[2]
-PHOTOS = ROOT / "examples" / "photos"
 N_PHOTOS = int(os.environ.get("BATCHAGE_SOAK_PHOTOS", "20000"))
 MEGABYTE = 1 << 20
 
@@ -50,10 +47,9 @@ def resident(pid):
 def test_memory_is_flat(tmp_path):
     make_photos(tmp_path / "photos")
     output = tmp_path / "r.parquet"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "batchage", "scan", tmp_path / "photos", "-o", output, "-q",
-         "--detect-size", "128", "--save-every", "2"],
-        cwd=ROOT, stderr=subprocess.PIPE,
+    process = start(
+        "scan", tmp_path / "photos", "-o", output, "-q", "--detect-size", "128",
+        "--save-every", "2",
     )  # fmt: skip
     parts = output.with_name("r.parquet.parts")
     curve = []
@@ -61,7 +57,7 @@ def test_memory_is_flat(tmp_path):
         if any(parts.glob("*.images.parquet")):
             curve.append(resident(process.pid))
         time.sleep(0.5)
-    assert process.returncode == 0, process.stderr.read().decode()
+    assert process.returncode == 0, process.stderr.read()
     process.stderr.close()
     assert read_table(output_paths(output).images).num_rows == N_PHOTOS + 1
     # Before the last ones, when the tables are put together.
