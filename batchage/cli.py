@@ -27,7 +27,7 @@ from batchage.config import (
 )
 from batchage.errors import BatchageError, UsageError
 from batchage.settings_file import DEFAULT_FILE, read_options, unknown_variables
-from batchage.storage import locate, without_password
+from batchage.storage import locate, on_this_machine, without_password
 from batchage.walk import ScanFilter
 
 EXIT_UNREAD = 3
@@ -37,13 +37,19 @@ DEFAULTS = ScanConfig()
 log = logging.getLogger("batchage")
 
 ContactSheet = Annotated[
-    Path | None, typer.Option(help="File for all thumbnails with their names, .jpg or .png.")
+    str | None, typer.Option(help="File for all thumbnails with their names, .jpg or .png.")
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary.")]
 
 
 class _Commands(TyperGroup):
     """Help without the names of environment variables, which follow from those of the flags."""
+
+    def __init__(self, **settings: Any) -> None:
+        """Let no variable ask for the version."""
+        super().__init__(**settings)
+        version: Any = next(param for param in self.params if param.name == "version")
+        version.allow_from_autoenv = False
 
     def get_command(self, *arguments: Any, **more: Any) -> Any:
         """The command of a name."""
@@ -128,7 +134,7 @@ def scan(
     thumbnails: Annotated[str | None, typer.Option(help="Folder for annotated thumbnails.")] = None,
     crops: Annotated[str | None, typer.Option(help="Folder for the aligned crops.")] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Folder for a page to look at, with its thumbnails.")
+        str | None, typer.Option(help="Folder for a page to look at, with its thumbnails.")
     ] = None,
     contact_sheet: ContactSheet = None,
     files_from: Annotated[
@@ -153,7 +159,8 @@ def scan(
         ),
     ] = DEFAULTS.detection.detect_size,
     min_score: Annotated[
-        float, typer.Option(help="Leave out faces with a lower detection score, 0 to 1.")
+        float,
+        typer.Option(help="Leave out faces with a lower detection score, above 0 and below 1."),
     ] = DEFAULTS.detection.min_score,
     min_face_size: Annotated[
         float, typer.Option(help="Leave out faces smaller than this, in pixels of the photo.")
@@ -246,9 +253,10 @@ def scan(
             raise UsageError("--report needs a table: give -o a file, not -")
         if json and output == "-":
             raise UsageError("--json and -o - both write to standard output: give -o a file")
+        page = on_this_machine(report) if report else None
         config = ScanConfig(
             output=table,
-            thumbnails=locate(thumbnails) if thumbnails else report and report / REPORT_THUMBNAILS,
+            thumbnails=locate(thumbnails) if thumbnails else page and page / REPORT_THUMBNAILS,
             crops=locate(crops) if crops else None,
             filter=ScanFilter(recursive, tuple(include or ()), tuple(exclude or ()), hidden),
             detector=detector,
@@ -280,9 +288,9 @@ def scan(
 
             forecast(config, list(inputs or []), files_from, shown)
             return
-        if report:
+        if page:
             # Before the scan and not after it.
-            prepare_folder(report)
+            prepare_folder(page)
         if contact_sheet:
             prepare_sheets(contact_sheet)
         unread = run(config, list(inputs or []), files_from, shown)
@@ -290,13 +298,15 @@ def scan(
             sheets = make_contact_sheets(output, str(config.thumbnails), contact_sheet, quiet)
             if not quiet:
                 typer.echo(f"contact sheets: {', '.join(map(str, sheets))}", err=True)
-        if report:
-            _make_report(output, report, str(config.thumbnails), quiet)
+        if page:
+            _make_report(output, page, str(config.thumbnails), quiet)
     if unread:
         raise typer.Exit(EXIT_UNREAD)
 
 
-def _make_report(table: str, output: Path, thumbnails: str | None, quiet: bool = False) -> None:
+def _make_report(
+    table: str, output: str | Path, thumbnails: str | None, quiet: bool = False
+) -> None:
     from batchage.reporting.make import report as make
 
     page = make(table, output, thumbnails)
@@ -314,12 +324,12 @@ def evaluate(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for numbers and plots.")
-    ] = Path("evaluation"),
+        str, typer.Option("-o", "--output", help="Folder for numbers and plots.")
+    ] = "evaluation",
 ) -> None:
     """Compare a scan's table with labels: print the errors, save them and their plots.
 
-    Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted, 143 terminated.
     """
     with _errors_to_exit_codes():
         from rich.console import Console
@@ -337,15 +347,16 @@ def evaluate(
 @app.command()
 def report(
     table: Annotated[str, typer.Argument(help="Table or folder that a scan wrote, or its URL.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the page.")] = Path(
-        "report"
-    ),
+    output: Annotated[str, typer.Option("-o", "--output", help="Folder for the page.")] = "report",
     thumbnails: Annotated[
         str | None,
-        typer.Option(help="Folder of the scan's thumbnails, if it is not where it was written."),
+        typer.Option(help="Folder of thumbnails; otherwise where the scan wrote them."),
     ] = None,
 ) -> None:
-    """Make a page of a scan's results: charts, a gallery of faces, what could not be read."""
+    """Make a page of a scan's results: charts, a gallery of faces, what could not be read.
+
+    Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted, 143 terminated.
+    """
     with _errors_to_exit_codes():
         _make_report(table, output, thumbnails)
 

@@ -25,7 +25,7 @@ from batchage.lettering import draw as draw_line
 from batchage.lettering import fit, lay_out
 from batchage.pictures import SAVE_OPTIONS, prepare_folder, save_picture
 from batchage.pipeline import N_DECODERS
-from batchage.storage import locate
+from batchage.storage import locate, on_this_machine
 from batchage.thumbnails import thumbnail_name
 from batchage.types import ImageArray
 from batchage.write import output_paths, read_columns
@@ -63,16 +63,18 @@ class _Tile:
         return CELL // 2 if self.pixels is None else self.pixels.shape[0]
 
 
-def prepare_sheets(output: Path) -> None:
-    """Make the folder of a first sheet.
+def prepare_sheets(first: str | os.PathLike[str]) -> Path:
+    """The path of a first sheet, whose folder is made.
 
     Raises:
-        UsageError: The file's suffix is neither that of a JPEG nor of a PNG.
+        UsageError: It is a URL, or its suffix is neither that of a JPEG nor of a PNG.
         OutputError: The folder can't be made or written.
     """
+    output = on_this_machine(first)
     if output.suffix.lower() not in SAVE_OPTIONS:
         raise UsageError(f"{output}: unknown suffix; use {' or '.join(SAVE_OPTIONS)}")
     prepare_folder(output.parent)
+    return output
 
 
 def sheet_path(output: Path, number: int) -> Path:
@@ -109,8 +111,8 @@ def make_contact_sheets(
     """
     from tqdm import tqdm
 
-    place, folder, paths = Path(output), locate(thumbnails), output_paths(locate(table))
-    prepare_sheets(place)
+    place, folder = prepare_sheets(output), locate(thumbnails)
+    paths = output_paths(locate(table))
     names = read_columns(paths.faces, ("root", "image_path"))
     faces = Counter(zip(*(names[name].to_pylist() for name in names.column_names), strict=True))
     n_sheets = max(1, math.ceil(len(faces) / (COLUMNS * ROWS)))

@@ -259,7 +259,7 @@ def run(
     output: str,
     photos: str | None,
     side: int | None,
-    contact_sheet: Path | None,
+    contact_sheet: str | None,
     quiet: bool,
 ) -> int:
     """Draw thumbnails, and contact sheets where a file for them is named, with progress.

@@ -3,7 +3,7 @@
     [scan]
     output = "faces.sqlite"
     detect-size = 1280
-    exclude = ["*/thumbs/*"]
+    exclude = ["thumbs"]
 
 A table a command, named as its flags are; flags and environment variables come before them.
 What is spelled as an option and is none is an error in the file. In the environment, where others

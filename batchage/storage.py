@@ -139,6 +139,19 @@ def locate(place: str | os.PathLike[str] | UPath) -> AnyPath:
         raise UsageError(f"{shown}: this kind of address can't be used ({_text(error)})") from None
 
 
+def on_this_machine(place: str | os.PathLike[str]) -> Path:
+    """A path, of what is not written elsewhere.
+
+    Raises:
+        UsageError: It is a URL.
+    """
+    if is_url(place):
+        raise UsageError(
+            f"{without_password(str(place))}: this is written on this machine only; give a path"
+        )
+    return Path(str(locate(place)))
+
+
 def _named(place: UPath) -> UPath:
     from batchage.hosted import HostedPath
 

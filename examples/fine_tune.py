@@ -1,7 +1,7 @@
 """Fine-tune the shipped model on labelled photos by the steps of `train/README.md`.
 
     python examples/fine_tune.py                               # made-up data, half a minute
-    python examples/fine_tune.py --labels labels.csv --recipe train/recipes/finetune.toml
+    python examples/fine_tune.py --labels labels.csv --recipe train/recipes/finetune.toml -o mine
 
 Needs `pip install -e '.[train]'`. Without `--labels` it takes those of `examples/trial_labels.py`,
 which teach the model nothing, but show every step.

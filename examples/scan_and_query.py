@@ -33,7 +33,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Scan photos and query the tables with DuckDB.")
     parser.add_argument("photos", type=Path, nargs="?", default=PHOTOS)
-    parser.add_argument("-o", "--output", type=Path, default=Path("results.parquet"))
+    parser.add_argument("-o", "--output", type=Path, default=Path("query.parquet"))
     arguments = parser.parse_args()
     batchage.scan(arguments.photos, output=arguments.output, update=True)
     tables = {

@@ -247,6 +247,28 @@ def test_summary_as_json(tmp_path):
     assert "--json" in one_sentence(refused)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("scan", PHOTOS, "--report", "s3://bucket/page"),
+        ("scan", PHOTOS, "--thumbnails", "thumbs", "--contact-sheet", "s3://bucket/sheet.jpg"),
+        ("report", "r.parquet", "-o", "s3://bucket/page"),
+        ("evaluate", "r.parquet", "--labels", "labels.csv", "-o", "s3://bucket/page"),
+        ("thumbnails", "r.parquet", "--contact-sheet", "s3://bucket/sheet.jpg"),
+    ],
+)
+def test_what_is_written_on_this_machine_only_takes_no_url(tmp_path, arguments):
+    result = run(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "this is written on this machine only; give a path" in one_sentence(result)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_variable_asks_for_the_version(monkeypatch):
+    monkeypatch.setenv("BATCHAGE_VERSION", "1")
+    assert "Usage: " in run("--help").stdout
+
+
 def test_scan_on_a_processor_needs_no_tensorflow(tmp_path):
     code = (
         "import sys; sys.modules.update(tensorflow=None, keras=None);"

@@ -35,7 +35,7 @@ def test_scan_and_query_answers_for_each_folder(tmp_path):
         ["portraits", "6", "6"],
         ["no-people", "2", "0"],
     ]
-    assert read_table(tmp_path / "results.parquet").num_rows == 17
+    assert read_table(tmp_path / "query.parquet").num_rows == 17
 
 
 def test_annotate_draws_on_photos_with_faces(tmp_path):

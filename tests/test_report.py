@@ -93,6 +93,14 @@ def test_thumbnails_come_along_and_missing_ones_are_left_out(table, tmp_path):
     assert (tmp_path / "page" / "thumbnails" / ONE).stat().st_size > 0
 
 
+def test_thumbnails_that_were_drawn_later_are_shown(table, tmp_path):
+    records = [make_record("a/one.jpg", [make_face(0, 30, 0.9)])]
+    records[0].thumbnail = None
+    write_tables(tmp_path / "r.parquet", records)
+    batchage.report(table, tmp_path / "page", tmp_path / "thumbs")
+    assert data_of(tmp_path / "page")["photos"]["thumbnail"] == [ONE]
+
+
 def test_thumbnails_of_an_earlier_report_go(table, tmp_path):
     batchage.report(table, tmp_path / "page", tmp_path / "thumbs")
     (tmp_path / "page" / "thumbnails" / "mine.jpg").write_text("not the report's")

@@ -14,7 +14,7 @@ from batchage.evaluation.labels import read_csv
 from batchage.evaluation.metrics import all_metrics
 from batchage.evaluation.plots import save_plots
 from batchage.evaluation.report import markdown_table, sections
-from batchage.storage import locate
+from batchage.storage import locate, on_this_machine
 from batchage.write import read_columns
 
 RESULTS_FILE = "evaluation.json"
@@ -67,19 +67,20 @@ def evaluate(
         UsageError: Table or labels can't be used, or no label names a photo of the table.
         OutputError: The folder can't be written.
     """
+    folder = None if output is None else on_this_machine(output)
     faces, found = read_columns(locate(table), COLUMNS).to_pylist(), read_csv(Path(labels))
     try:
         joined = join(faces, found)
     except UsageError as error:
         raise UsageError(f"{labels}, {table}: {error}") from None
     evaluation = Evaluation(joined, all_metrics(joined.outcome), [])
-    if output is not None:
+    if folder is not None:
         try:
-            evaluation.files.extend(_save(evaluation, Path(output)))
+            evaluation.files.extend(_save(evaluation, folder))
         except OSError as error:
             reason = error.strerror or error
             raise OutputError(
-                f"{output}: the evaluation can't be written ({reason}); choose another folder"
+                f"{folder}: the evaluation can't be written ({reason}); choose another folder"
             ) from None
     return evaluation
 

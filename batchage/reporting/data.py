@@ -17,7 +17,7 @@ FACE_COLUMNS = [
     "image_path", "root", "image_width", "image_height", "x1", "y1", "x2", "y2", "detection_score",
     "age_years", "age_low", "age_high", "gender", "gender_prob_female",
 ]  # fmt: skip
-IMAGE_COLUMNS = ["image_path", "root", "captured_at", "status", "error", "thumbnail"]
+IMAGE_COLUMNS = ["image_path", "root", "captured_at", "status", "error"]
 SIDES = {"x1": "image_width", "x2": "image_width", "y1": "image_height", "y2": "image_height"}
 BEFORE_DATA, AFTER_DATA = "const DATA = ", ";\n"
 BOX_UNITS = 10_000
@@ -74,7 +74,6 @@ def page_data(faces: pa.Table, images: pa.Table) -> dict[str, Any]:
         "photos": {
             "path": shown["image_path"].to_pylist(),
             "root": shown["root"].to_pylist(),
-            "thumbnail": shown["thumbnail"].to_pylist(),
             "taken": taken,
             "width": sizes[0].tolist(),
             "height": sizes[1].tolist(),

@@ -23,7 +23,7 @@ from batchage.reporting.data import (
     page_data,
     read_script,
 )
-from batchage.storage import is_url, locate, reason_of
+from batchage.storage import is_url, locate, on_this_machine, reason_of
 from batchage.thumbnails import thumbnail_name
 from batchage.types import Status
 from batchage.version import __version__
@@ -55,17 +55,17 @@ def report(
     Args:
         table: A faces table that a scan wrote, or the folder of a dataset; also URLs.
         output: Folder for the page; made where it is missing, files of an earlier report replaced.
-        thumbnails: Folder of the scan's thumbnails, or its URL; None takes the one that the scan
-            wrote to, if it is on this machine.
+        thumbnails: Folder of thumbnails that the scan or `draw_thumbnails` wrote, or its URL; None
+            takes the one of the scan, if it is on this machine.
 
     Returns:
         The page.
 
     Raises:
-        UsageError: The tables can't be used.
+        UsageError: The tables can't be used, or `output` is a URL.
         OutputError: The folder can't be written.
     """
-    paths, folder = output_paths(locate(table)), Path(output)
+    paths, folder = output_paths(locate(table)), on_this_machine(output)
     faces = read_columns(paths.faces, FACE_COLUMNS)
     images = read_columns(paths.images, IMAGE_COLUMNS)
     about: dict[str, Any] = {}
@@ -102,17 +102,14 @@ def _recorded_thumbnails(about: dict[str, Any]) -> Path | None:
 
 
 def _bring_thumbnails(data: dict[str, Any], source: AnyPath | None, target: Path) -> None:
-    """Link or copy what the page shows, so that the folder is whole; forget what isn't there.
+    """Link or copy what the page shows, so that the folder is whole.
 
-    A table may come from elsewhere and name any file: only a photo's own thumbnail is taken.
+    A table may come from elsewhere and name any file: what it says of thumbnails is not asked.
     """
     photos = data["photos"]
-    wanted = map(thumbnail_name, photos.pop("root"), photos["path"])
     there = _thumbnails_in(source) if source else set()
-    photos["thumbnail"] = [
-        name if name == own and name in there else None
-        for name, own in zip(photos["thumbnail"], wanted, strict=True)
-    ]
+    names = map(thumbnail_name, photos.pop("root"), photos["path"])
+    photos["thumbnail"] = [name if name in there else None for name in names]
     target.mkdir(exist_ok=True)
     if source is None or (isinstance(source, Path) and source.samefile(target)):
         return

@@ -96,7 +96,7 @@ function openPhoto(clicked) {
   if (name) {
     holder.append(element("img", { src: "thumbnails/" + encodeURIComponent(name), alt: `${members.length} faces` }));
   } else {
-    holder.append("There is no thumbnail of this photo: scan with --thumbnails.");
+    holder.append("There is no thumbnail of this photo: batchage thumbnails draws them, report --thumbnails takes their folder.");
   }
   if (name) {
     const box = element("span", { className: "box" });
