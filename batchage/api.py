@@ -173,7 +173,8 @@ def scan(*inputs: PathLike, config: ScanConfig | None = None, **settings: Any) -
         settings[name] = None if settings[name] is None else locate(settings[name])
     chosen = replace(config or ScanConfig(), **settings)
     kept = []
-    with Scan(iter_images(inputs, chosen.filter), chosen, absolute_inputs(inputs)) as running:
+    refs = iter_images(inputs, chosen.filter, chosen.picture_folders)
+    with Scan(refs, chosen, absolute_inputs(inputs)) as running:
         for record in running:
             if running.sink.paths is None:
                 kept.append(record)

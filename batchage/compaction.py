@@ -47,14 +47,13 @@ def compact(
         UsageError: The tables can't be read, or a finished output is there.
         OutputError: It can't be written.
     """
-    source, place = output_paths(locate(table)), locate(output)
-    target = output_paths(place)
+    source, target = output_paths(locate(table)), output_paths(locate(output))
     if source == target:
         raise UsageError(f"{output}: is what is read; choose another output")
     about = _about(source)
     with as_output_error(target.output, "choose another place for the output"):
         require_place(target)
-    parts = Parts(place)
+    parts = Parts(target.output)
     parts.lock()
     try:
         if parts.about() is not None:

@@ -147,6 +147,11 @@ class ScanConfig:
         if self.checksum and not self.update:
             raise UsageError("--checksum tells which files have changed: give --update too")
 
+    @property
+    def picture_folders(self) -> list[AnyPath]:
+        """Where the scan's own pictures go."""
+        return [folder for folder in (self.thumbnails, self.crops) if folder is not None]
+
     def results_settings(self) -> dict[str, Any]:
         """The settings that decide what the rows say, JSON-ready."""
         return {

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import pillow_heif
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, features
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin, TiffImagePlugin, features
 
 from batchage.config import MAX_PIXELS
 from batchage.errors import DecodeError, TooLargeError
@@ -59,6 +59,8 @@ _UPRIGHT = {
 _SIDEWAYS = {_UPRIGHT[value] for value in (5, 6, 7, 8)}
 
 Image.init()
+# Profiles and the notes of image generators are larger than Pillow's limit of one megabyte.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 pillow_heif.register_heif_opener()
 if not features.check("avif") and hasattr(pillow_heif, "register_avif_opener"):
     pillow_heif.register_avif_opener()

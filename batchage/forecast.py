@@ -70,7 +70,7 @@ def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: S
         raise UsageError("--dry-run tries photos on this machine: give it without --engine")
     started = time.perf_counter()
     named = absolute_inputs([*inputs, *([files_from] if files_from else [])])
-    refs = make_walk(inputs, files_from, config.filter)()
+    refs = make_walk(inputs, files_from, config)()
     sink = make_sink(config)
     with tempfile.TemporaryDirectory() as folder:
         thumbnails = Path(folder) / "thumbnails" if config.thumbnails else None

@@ -101,10 +101,11 @@ class Parts:
             self._lock = lock_folder(self.folder, shown, self._refuse_foreign)
 
     def _refuse_foreign(self) -> None:
-        foreign = next((name for name in self.folder.names() if not _is_ours(name)), None)
-        if foreign:
+        # What file managers leave does no harm.
+        foreign = (n for n in self.folder.names() if not _is_ours(n) and not n.startswith("."))
+        if name := next(foreign, None):
             raise OutputError(
-                f"{self.folder.path}: has files that no scan made, such as {foreign}; move the "
+                f"{self.folder.path}: has files that no scan made, such as {name}; move the "
                 "folder away or choose another output"
             )
 

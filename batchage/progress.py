@@ -27,7 +27,7 @@ from batchage.lettering import printable
 from batchage.storage import without_password
 from batchage.summary import show
 from batchage.types import ImageRef
-from batchage.walk import ScanFilter, iter_images, iter_listed, read_list
+from batchage.walk import iter_images, iter_listed, read_list
 
 if TYPE_CHECKING:
     from batchage.storage import AnyPath
@@ -68,7 +68,7 @@ def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: S
     """
     started = time.perf_counter()
     named = absolute_inputs([*inputs, *([files_from] if files_from else [])])
-    walk = make_walk(inputs, files_from, config.filter)
+    walk = make_walk(inputs, files_from, config)
     scan = Scan(walk(), config, named)
     try:
         # What libraries print is no data; the scan itself has the stream already.
@@ -105,7 +105,7 @@ def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: S
 
 
 def make_walk(
-    inputs: list[str], files_from: Path | None, how: ScanFilter
+    inputs: list[str], files_from: Path | None, config: ScanConfig
 ) -> Callable[[], Iterator[ImageRef]]:
     """A function that walks the inputs, as often as it is called."""
     lists = [Path("-")] if "-" in inputs else []
@@ -126,7 +126,8 @@ def make_walk(
             raise UsageError(
                 f"{name}: the list can't be read ({error.strerror}); check --files-from"
             ) from None
-    return lambda: itertools.chain(iter_images(plain, how), iter_listed(listed, how))
+    how = (config.filter, config.picture_folders)
+    return lambda: itertools.chain(iter_images(plain, *how), iter_listed(listed, *how))
 
 
 class _Count(threading.Thread):

@@ -145,6 +145,8 @@ def _followed(files: AbstractFileSystem, link: dict[str, Any]) -> dict[str, Any]
         return {**files.info(link["name"]), "name": link["name"], "is_link": True}
     except FileNotFoundError:
         return {**link, "error": "the link's target doesn't exist"}
+    except PermissionError as error:
+        return {**link, "error": reason_of(error)}
 
 
 def _links(url: str, found: Iterable[dict[str, Any]]) -> Iterator[Entry]:
@@ -157,8 +159,9 @@ def _links(url: str, found: Iterable[dict[str, Any]]) -> Iterator[Entry]:
             continue
         seen.add(raw)
         name = unquote(raw)
-        # Libraries quote names themselves; they can't tell these characters from their own.
-        is_plain = not any(char in name for char in "?#%/")
+        # Libraries quote names themselves; they can't tell these characters from their own. The
+        # last one stands for bytes that are no UTF-8, so that two names could look alike.
+        is_plain = not any(char in name for char in "?#%/\ufffd")
         yield _entry(name if is_plain else raw, f"{url}/{raw}", info)
 
 
@@ -217,14 +220,15 @@ class _Folder:
 class RemoteWalk:
     """The remote part of one walk."""
 
-    def __init__(self, filter: ScanFilter, is_repeated: Callable[[str], bool]) -> None:
+    def __init__(self, filter: ScanFilter, is_passed_over: Callable[[str], bool]) -> None:
         """Nothing is asked for before there is a URL.
 
         Args:
             filter: What to look at inside folders.
-            is_repeated: Told the URL of what is found, whether it was looked at before.
+            is_passed_over: Told the URL of what is found, whether it is not to be looked at, as it
+                was before.
         """
-        self._filter, self._is_repeated = filter, is_repeated
+        self._filter, self._is_passed_over = filter, is_passed_over
         self._threads = DaemonThreads(N_REQUESTS)
 
     def examined(self, inputs: Iterable[str]) -> Iterator[tuple[str, Future[Entry] | None]]:
@@ -240,7 +244,7 @@ class RemoteWalk:
     def images(self, url: str, asked: Future[Entry]) -> Iterator[ImageRef]:
         """The images of an input, of which `asked` is a look at it."""
         bare = without_slash(url)
-        if self._is_repeated(bare):
+        if self._is_passed_over(bare):
             return
         root, _, name = bare.rpartition("/")
         if root.endswith(":/"):
@@ -289,7 +293,7 @@ class RemoteWalk:
             elif self._enters(entry, relative):
                 listing = folder.listings.popleft()
                 self._ask_ahead(folder)
-                if not self._is_repeated(entry.url):
+                if not self._is_passed_over(entry.url):
                     entered = _Folder(entry.url, relative, entry.is_link)
             elif entry.error and self._filter.recursive:
                 yield _ref(entry, shown_root, f"{relative}/" if relative else "/")
@@ -324,7 +328,9 @@ class RemoteWalk:
     def _is_wanted(self, file: Entry, relative: str) -> bool:
         if PurePosixPath(file.name).suffix.lower() not in IMAGE_SUFFIXES | RAW_SUFFIXES:
             return False
-        return self._filter.keeps_file(display_name(relative)) and not self._is_repeated(file.url)
+        return self._filter.keeps_file(display_name(relative)) and not self._is_passed_over(
+            file.url
+        )
 
     def close(self) -> None:
         """Ask for no more."""

@@ -70,6 +70,15 @@ def _runs(wanted: Iterable[bool]) -> Iterator[tuple[int, int]]:
         start = stop
 
 
+def _keys_below(folder: ImageRef, images: pa.Table) -> list[bytes]:
+    """The keys of those rows whose files are in a folder."""
+    prefix = "" if folder.relative == "." else f"{folder.relative}/"
+    is_below = pc.and_(
+        pc.equal(images["root"], folder.root), pc.starts_with(images["image_path"], prefix)
+    )
+    return row_keys(images.filter(is_below))
+
+
 class FileSink(Sink):
     """Saves parts while the scan runs, and puts the finished tables together from them.
 
@@ -86,10 +95,11 @@ class FileSink(Sink):
         super().__init__()
         self._config = config
         self.paths = self._paths = output_paths(output)
-        self._parts = Parts(output)
+        self._parts = Parts(self._paths.output)
         self._about: dict[str, Any] = {}
         self._sources = bytearray()
-        self._n_met = 0
+        self._roots: set[str] = set()
+        self._met_roots: set[str] = set()
         self._stale: set[bytes] = set()
         self._base: Rows | None = None
         self._known: dict[bytes, _Known] = {}
@@ -166,6 +176,7 @@ class FileSink(Sink):
                 self._learn_base(read_rows(self._parts.base))
             for rows in self._parts:
                 self._stale.update(row_keys(rows.images))
+                self._roots.update(pc.unique(rows.images["root"]).to_pylist())
         elif self._config.update and self._is_finished():
             self._refuse_other(self._read_about(), about, "the earlier scan")
             self._learn_base(read_rows(self._paths))
@@ -214,6 +225,7 @@ class FileSink(Sink):
 
     def _learn_base(self, rows: Rows) -> None:
         self._base = rows
+        self._roots.update(pc.unique(rows.images["root"]).to_pylist())
         columns = (rows.images["status"].to_pylist(), rows.images["content_hash"].to_pylist())
         for key, status, content in zip(row_keys(rows.images), *columns, strict=True):
             # What failed is tried again.
@@ -222,7 +234,7 @@ class FileSink(Sink):
         self.gone = len(self._known)
 
     def _takes_over(self, ref: ImageRef, key: bytes) -> bool:
-        self._n_met += 1
+        self._met_roots.add(ref.root)
         path, signature = key[:PATH_BYTES], key[PATH_BYTES:]
         known = self._known.get(path)
         self.gone -= known is not None
@@ -238,33 +250,40 @@ class FileSink(Sink):
                 if known.signature != signature:
                     self._touched[path + known.signature] = key
         self.taken_over += is_done
-        if self._base is not None and ref.is_folder:
+        if ref.is_folder:
             self._keep_below(ref)
         return is_done
 
     def _is_unchanged(self, ref: ImageRef, known: _Known, signature: bytes) -> bool:
         if not known.signature:
             return False
-        if self._config.checksum and ref.error is None:
+        # A page of links tells neither sizes nor times.
+        is_told = signature != SIGNATURE.pack(MISSING, MISSING)
+        if (self._config.checksum or not is_told) and ref.error is None:
             return known.content_hash is not None and content_hash(ref.path) == known.content_hash
         return known.signature == signature
 
     def _keep_below(self, folder: ImageRef) -> None:
         """Take over what was in a folder that can't be read now: its files may still be there."""
-        assert self._base
-        images = self._base.images
-        prefix = "" if folder.relative == "." else f"{folder.relative}/"
-        is_below = pc.and_(
-            pc.equal(images["root"], folder.root), pc.starts_with(images["image_path"], prefix)
-        )
-        for key in row_keys(images.filter(is_below)):
-            path = key[:PATH_BYTES]
-            if path not in self._seen:
-                self._seen.add(path)
+        found: dict[bytes, tuple[int, bytes]] = {}
+        if self._base is not None:
+            for key in _keys_below(folder, self._base.images):
+                found[key[:PATH_BYTES]] = (IN_BASE, key)
+        for rows in self._parts if self._stale else ():
+            for key in _keys_below(folder, rows.images):
+                if key in self._stale:
+                    found[key[:PATH_BYTES]] = (IN_PARTS, key)
+        for path, (source, key) in found.items():
+            if path in self._seen:
+                continue
+            self._seen.add(path)
+            if source == IN_BASE:
                 self._from_base.add(key)
-                self._sources.append(IN_BASE)
-                self.taken_over += 1
-                self.gone -= 1
+            else:
+                self._stale.remove(key)
+            self._sources.append(source)
+            self.taken_over += 1
+            self.gone -= path in self._known
 
     def write(self, record: ImageRecord) -> None:
         """Take one file's record; save a part where it is time.
@@ -291,16 +310,10 @@ class FileSink(Sink):
 
         Raises:
             OutputError: A table can't be written; the parts stay.
-            UsageError: An update would leave nothing.
+            UsageError: No photo of an input is there any more.
         """
         self._save()
-        if self._base is not None and len(self._base) and not self._n_met:
-            if not self._parts.has_any():
-                self._parts.clear()
-            raise UsageError(
-                f"{self._paths.output}: no photos are there any more, and the table has "
-                f"{len(self._base)}; check that the disk is connected, or use --overwrite"
-            )
+        self._refuse_unmet()
         with as_output_error(self._paths.output):
             self._parts.check()
         cursors = {IN_PARTS: _Cursor(self._live_parts()), IN_BASE: _Cursor(self._live_base())}
@@ -310,6 +323,21 @@ class FileSink(Sink):
                     self.tally.add(rows.images, rows.faces)
                     tables.write(rows)
         self._parts.clear()
+
+    def _refuse_unmet(self) -> None:
+        """See that none of the inputs that had photos has none now: it may be a disk."""
+        unmet = [root for root in self._about["inputs"] if root in self._roots - self._met_roots]
+        if not unmet and (self._met_roots or not self._roots):
+            return
+        if not self._parts.has_any():
+            self._parts.clear()
+        remedy = (
+            f"remove {self._parts.folder.path}" if self._config.overwrite else "use --overwrite"
+        )
+        raise UsageError(
+            f"{self._paths.output}: no photos are {f'in {unmet[0]}' if unmet else 'there'} any "
+            f"more, and an earlier scan found some; check that the disk is connected, or {remedy}"
+        )
 
     def _live_parts(self) -> Iterator[Rows]:
         """Rows of the parts, less those of files that are gone or have changed since."""
@@ -357,8 +385,4 @@ def make_sink(config: ScanConfig) -> Sink:
     """
     if config.output is None:
         return Sink()
-    if str(config.output) == "-":
-        return StreamSink()
-    # A link stays one: what it leads to is replaced.
-    is_link = isinstance(config.output, Path) and config.output.is_symlink()
-    return FileSink(config.output.resolve() if is_link else config.output, config)
+    return StreamSink() if str(config.output) == "-" else FileSink(config.output, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,7 +39,9 @@ class Tally:
         """Count rows of both tables."""
         self.statuses.update(images["status"].to_pylist())
         self.genders.update(faces["gender"].to_pylist())
-        self.decades.update(int(age // 10) * 10 for age in faces["age_years"].to_pylist())
+        # Of a table that another program wrote, an age may be missing.
+        ages = filter(math.isfinite, faces["age_years"].to_pylist())
+        self.decades.update(int(age // 10) * 10 for age in ages)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""

@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from batchage.errors import UsageError
 from batchage.raw import RAW_SUFFIXES, is_raw, missing_reader
@@ -29,6 +29,9 @@ from batchage.storage import (
     without_slash,
 )
 from batchage.types import UNREAD_FOLDER, ImageRef
+
+if TYPE_CHECKING:
+    from batchage.storage import AnyPath
 
 IMAGE_SUFFIXES = frozenset(
     [
@@ -102,7 +105,9 @@ DEFAULT_FILTER = ScanFilter()
 
 
 def iter_images(
-    inputs: Iterable[str | os.PathLike[str]], filter: ScanFilter = DEFAULT_FILTER
+    inputs: Iterable[str | os.PathLike[str]],
+    filter: ScanFilter = DEFAULT_FILTER,
+    leave_out: Iterable[AnyPath] = (),
 ) -> Iterator[ImageRef]:
     """Finds the images among files and folders, of this machine and elsewhere.
 
@@ -118,15 +123,24 @@ def iter_images(
     Args:
         inputs: Files and folders, or URLs of them, in the order to be scanned.
         filter: What to look at inside folders.
+        leave_out: Folders that are not entered, such as those for thumbnails and crops.
 
     Returns:
         The images, found while they are consumed.
 
     Raises:
-        UsageError: An input doesn't exist or can't be examined; raised by the call itself.
+        UsageError: An input doesn't exist, can't be examined or is to be left out; raised by the
+            call itself.
     """
     paths = [_as_text(path) for path in ([inputs] if isinstance(inputs, str) else inputs)]
+    left_out = _all_absolute(leave_out)
     for path in paths:
+        if _absolute(path) in left_out:
+            shown = display_name(without_password(path))
+            raise UsageError(
+                f"'{shown}' can't be scanned, as the scan's own pictures go there: choose another "
+                "folder for them"
+            )
         problem = _problem(path)
         if problem:
             shown = display_name(without_password(path))
@@ -138,11 +152,13 @@ def iter_images(
                     else "the path and that its disk is connected"
                 )
             )
-    return _Walk(filter, {_absolute(path) for path in paths}).inputs(paths)
+    return _Walk(filter, {_absolute(path) for path in paths}, left_out).inputs(paths)
 
 
 def iter_listed(
-    paths: Iterable[str | os.PathLike[str]], filter: ScanFilter = DEFAULT_FILTER
+    paths: Iterable[str | os.PathLike[str]],
+    filter: ScanFilter = DEFAULT_FILTER,
+    leave_out: Iterable[AnyPath] = (),
 ) -> Iterator[ImageRef]:
     """Finds the images among the entries of a list, which may be very long.
 
@@ -152,11 +168,12 @@ def iter_listed(
     Args:
         paths: Files and folders, or URLs of them.
         filter: What to look at inside folders.
+        leave_out: Folders that are not entered.
 
     Yields:
         The images.
     """
-    return _Walk(filter, set()).inputs(_as_text(path) for path in paths)
+    return _Walk(filter, set(), _all_absolute(leave_out)).inputs(_as_text(path) for path in paths)
 
 
 def _as_text(place: str | os.PathLike[str]) -> str:
@@ -170,6 +187,10 @@ def _absolute(path: str) -> str:
     if is_url(path):
         return without_slash(path)
     return os.path.abspath(path)
+
+
+def _all_absolute(folders: Iterable[AnyPath]) -> set[str]:
+    return {_absolute(_as_text(str(folder))) for folder in folders}
 
 
 def read_list(stream: BinaryIO) -> Iterator[str]:
@@ -209,27 +230,33 @@ class _Folder:
     relative: str
     identity: tuple[int, int]
     names: Iterator[str] = field(default_factory=lambda: iter(()))
+    folders: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
 class _Walk:
-    """One scan; `once` are the absolute paths to be looked at a single time."""
+    """One scan.
+
+    Of absolute paths, those in `once` are to be looked at a single time, and those in `left_out`
+    never.
+    """
 
     filter: ScanFilter
     once: set[str]
+    left_out: set[str]
     _done: set[str] = field(default_factory=set)
 
     def inputs(self, paths: Iterable[str]) -> Iterator[ImageRef]:
         # Here, as it stands on this module.
         from batchage.remote_walk import RemoteWalk
 
-        with closing(RemoteWalk(self.filter, self._is_repeated)) as remote:
+        with closing(RemoteWalk(self.filter, self._is_passed_over)) as remote:
             for path, asked in remote.examined(paths):
                 yield from remote.images(path, asked) if asked else self._input(path)
 
     def _input(self, path: str) -> Iterator[ImageRef]:
         absolute = os.path.abspath(path)
-        if self._is_repeated(absolute):
+        if self._is_passed_over(absolute):
             return
         try:
             status = os.stat(path)
@@ -241,9 +268,9 @@ class _Walk:
         else:
             yield _input_ref(absolute, status, _known_error(absolute, status))
 
-    def _is_repeated(self, absolute: str) -> bool:
+    def _is_passed_over(self, absolute: str) -> bool:
         if absolute not in self.once:
-            return False
+            return absolute in self.left_out
         repeated = absolute in self._done
         self._done.add(absolute)
         return repeated
@@ -269,14 +296,18 @@ class _Walk:
             try:
                 entry = os.stat(path)
             except OSError as error:
-                if self._is_wanted(path, relative, None):
+                if name in folder.folders:
+                    if self.filter.keeps_folder(display_name(relative)):
+                        problem = f"{_reason(error)}: {UNREAD_FOLDER}"
+                        yield make_ref(path, relative, None, problem)
+                elif self._is_wanted(path, relative, None):
                     yield make_ref(path, relative, None, _reason(error))
                 continue
             if stat.S_ISDIR(entry.st_mode):
                 identity = (entry.st_dev, entry.st_ino)
                 is_loop = any(parent.identity == identity for parent in stack)
                 keeps = self.filter.keeps_folder(display_name(relative))
-                if keeps and not is_loop and not self._is_repeated(path):
+                if keeps and not is_loop and not self._is_passed_over(path):
                     entered = _Folder(path, relative, identity)
             elif self._is_wanted(path, relative, entry):
                 yield make_ref(path, relative, entry, _known_error(path, entry))
@@ -287,20 +318,24 @@ class _Walk:
         suffix = os.path.splitext(path)[1].lower()
         if suffix not in IMAGE_SUFFIXES | RAW_SUFFIXES and not _starts_like_image(path, status):
             return False
-        return not self._is_repeated(path)
+        return not self._is_passed_over(path)
 
 
 def _list_names(folder: _Folder) -> str | None:
     """Fills in a folder's sorted names; tells why some or all of them couldn't be read."""
     names: list[str] = []
+    folders: set[str] = set()
     problem = None
     try:
         with os.scandir(folder.path) as entries:
             for entry in entries:
                 names.append(entry.name)
+                # By the listing, so that it is known of a disk that doesn't answer, too.
+                if entry.is_dir(follow_symlinks=False):
+                    folders.add(entry.name)
     except OSError as error:
         problem = f"{_reason(error)}: {UNREAD_FOLDER}"
-    folder.names = iter(sorted(names, key=os.fsencode))
+    folder.names, folder.folders = iter(sorted(names, key=os.fsencode)), frozenset(folders)
     return problem
 
 

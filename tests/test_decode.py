@@ -10,7 +10,7 @@ import pillow_heif
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from batchage.decode import decode
 from batchage.errors import DecodeError, TooLargeError
@@ -56,6 +56,15 @@ def test_formats_by_content_not_suffix(tmp_path, kind):
     assert_upright(image.pixels)
     assert (image.width, image.height, image.scale, image.warning) == (96, 64, 1.0, None)
     assert len(image.content_hash) == 32
+
+
+def test_png_with_a_long_note_and_profile(tmp_path):
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("workflow", "x" * 2_000_000, zip=True)
+    make_picture().save(tmp_path / "a.png", pnginfo=notes, icc_profile=bytes(1_500_000))
+    image = decode(tmp_path / "a.png")
+    assert_upright(image.pixels)
+    assert image.warning is None
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

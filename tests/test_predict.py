@@ -108,6 +108,16 @@ def test_prediction_is_in_range(predictor):
         assert p.gender == ("female" if p.prob_female >= 0.5 else "male")
 
 
+def test_what_is_no_number_is_no_prediction(bundle, monkeypatch):
+    predictor = Predictor(bundle, FLOAT32)
+    outputs = predictor._forward(np.stack(crops(2)))
+    monkeypatch.setattr(
+        predictor, "_forward", lambda _: {**outputs, "age": outputs["age"] * np.nan}
+    )
+    with pytest.raises(ArithmeticError, match="no number"):
+        predictor.predict(crops(2))
+
+
 def test_age_is_the_expectation_of_its_distribution(predictor):
     raw = predictor.predict_raw(crops(5))
     assert np.allclose(raw.distribution.sum(axis=1), 1, atol=1e-4)

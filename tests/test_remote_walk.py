@@ -74,6 +74,13 @@ def test_the_order_on_s3_is_that_of_a_local_folder(tmp_path, s3_server, s3):
     assert whole == [f"photos/{name}" for name in relatives(found)]
 
 
+def test_folders_of_the_scans_own_pictures_are_left_out(memory):
+    for name in ("a.jpg", "thumbs/b.jpg"):
+        memory.pipe_file(f"/photos/{name}", b"")
+    left_out = [storage.locate("memory://photos/thumbs")]
+    assert relatives(iter_images(["memory://photos"], leave_out=left_out)) == ["a.jpg"]
+
+
 def test_objects_that_stand_for_folders_are_no_files(s3_server, s3):
     for key in ("photos/", "photos/sub/", "photos/sub/a.jpg", "photos/empty.jpg/"):
         s3_server.put(f"{s3}/{key}", b"\xff\xd8\xff" if key.endswith("a.jpg") else b"")
@@ -224,13 +231,15 @@ def test_links_are_followed_and_other_things_are_rows(flaky, memory, monkeypatch
     memory.pipe_file("/photos/a.jpg", b"\xff\xd8\xff")
 
     def ls(self, path, detail=True):
-        kinds = {"a.jpg": "link", "gone.jpg": "link", "pipe.jpg": "other"}
+        kinds = {"a.jpg": "link", "gone.jpg": "link", "locked.jpg": "link", "pipe.jpg": "other"}
         return [{"name": f"{path}/{n}", "type": k, "size": 0} for n, k in kinds.items()]
 
     monkeypatch.setattr(flaky, "ls", ls)
-    good, gone, pipe = iter_images(["flaky://photos"])
+    monkeypatch.setitem(flaky.failures, "/photos/locked.jpg", [PermissionError(13, "Denied")])
+    good, gone, locked, pipe = iter_images(["flaky://photos"])
     assert (good.error, good.size) == (None, 3)
     assert gone.error == "the link's target doesn't exist"
+    assert locked.error == "permission denied"
     assert pipe.error == "not a regular file"
 
 
@@ -290,6 +299,12 @@ def test_pages_of_links(web):
     assert {ref.root for ref in found} == {f"{url}/p"}
     assert relatives(iter_images([f"{url}/p"])) == relatives(found)
     assert {ref.size for ref in found} == {None}
+
+
+def test_links_that_are_no_utf8_are_told_apart(web):
+    folder, url = web
+    (folder / "index.html").write_text('<a href="caf%E9.jpg">1</a><a href="caf%E8.jpg">2</a>')
+    assert relatives(iter_images([f"{url}/"])) == ["caf%E8.jpg", "caf%E9.jpg"]
 
 
 def test_only_links_that_lead_below_a_page_count(web):

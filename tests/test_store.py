@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchage import store
+from batchage.compaction import compact
 from batchage.config import ScanConfig
 from batchage.errors import OutputError, UsageError
 from batchage.parts import Parts
+from batchage.photo_rows import read_photos
 from batchage.sink import Sink
 from batchage.store import FileSink
-from batchage.walk import iter_listed
+from batchage.walk import iter_images, iter_listed
 from batchage.write import output_paths
 from tests.fake_scans import (
     ABOUT,
@@ -197,6 +200,93 @@ def test_update_that_meets_no_file_leaves_the_table(photos, output, tmp_path):
     assert rows(output) == before
 
 
+def empty(folder, away):
+    """As if the disk of a folder were not connected."""
+    folder.rename(away)
+    folder.mkdir()
+
+
+def connect(folder, away):
+    folder.rmdir()
+    away.rename(folder)
+
+
+@pytest.mark.parametrize("settings", [{}, {"overwrite": True}])
+def test_what_was_computed_stays_if_no_file_is_met(photos, output, tmp_path, settings):
+    first, _ = run_scan(photos, output, stop_after=7, **settings)
+    empty(photos, tmp_path / "away")
+    with pytest.raises(UsageError, match=r"check that the disk is connected, or (use|remove)"):
+        run_scan(photos, output, **settings)
+    connect(photos, tmp_path / "away")
+    second, _ = run_scan(photos, output, **settings)
+    assert (len(first), len(second)) == (7, 3)
+    assert rows(output) == fresh_rows(photos, output)
+
+
+@pytest.mark.parametrize("stop_after", [None, 9])
+def test_an_input_that_has_no_file_any_more_keeps_its_rows(photos, tmp_path, stop_after):
+    output, other = tmp_path / "r.parquet", tmp_path / "other"
+    for number in range(3):
+        make_photo(other / f"{number}.jpg", f"other {number}")
+    about = {**ABOUT, "inputs": [str(other), str(photos)]}
+
+    def scan(**settings):
+        refs = iter_images([other, photos])
+        return run_scan(None, output, about=about, refs=refs, update=True, **settings)[0]
+
+    assert len(scan(stop_after=stop_after)) == (stop_after or 13)
+    empty(other, tmp_path / "away")
+    make_photo(photos / "new.jpg", "new")
+    with pytest.raises(UsageError, match=f"no photos are in {other} any more"):
+        scan()
+    connect(other, tmp_path / "away")
+    scan()
+    assert len(rows(output)[0]) == 14
+    assert scan() == []
+
+
+def test_rows_in_parts_below_a_folder_that_cannot_be_read_are_kept(photos, output, monkeypatch):
+    first, _ = run_scan(photos, output, stop_after=7)
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("photos/a"):
+            raise OSError(5, "Input/output error")
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        second, sink = run_scan(photos, output)
+    assert first[:5] == [f"a/{number}.jpg" for number in range(0, 10, 2)]
+    assert sorted(second) == ["a", *(f"b/{number}.jpg" for number in (5, 7, 9))]
+    assert sink.taken_over == 7
+    unread = [row for row in rows(output)[0] if row["image_path"] == "a"]
+    assert [row["status"] for row in unread] == ["unreadable"]
+    assert run_scan(photos, output, update=True)[0] == []
+    assert rows(output) == fresh_rows(photos, output)
+
+
+def test_what_a_file_manager_leaves_among_the_parts_does_no_harm(photos, tmp_path):
+    output = tmp_path / "r.parquet"
+    run_scan(photos, output, stop_after=3)
+    (tmp_path / "r.parquet.parts" / ".DS_Store").write_bytes(b"")
+    assert len(run_scan(photos, output)[0]) == 7
+    assert not (tmp_path / "r.parquet.parts").exists()
+
+
+def test_files_that_tell_neither_size_nor_time_are_compared_by_content(photos, tmp_path):
+    output = tmp_path / "r.parquet"
+
+    def update():
+        refs = [replace(ref, size=None, mtime=None) for ref in iter_images([photos])]
+        return run_scan(photos, output, refs=refs, update=True)[0]
+
+    assert len(update()) == 10
+    make_photo(photos / "a" / "2.jpg", "changed")
+    assert update() == ["a/2.jpg"]
+    assert update() == []
+
+
 def test_rows_below_a_folder_that_cannot_be_read_are_kept(photos, tmp_path, monkeypatch):
     output = tmp_path / "r.parquet"
     run_scan(photos, output)
@@ -271,6 +361,9 @@ def test_output_behind_a_link_is_updated_in_its_place(photos, tmp_path):
     sink.finish()
     sink.close()
     assert link.is_symlink()
+    assert read_photos(link) == []
+    compact(link, tmp_path / "copy.csv")
+    assert rows(tmp_path / "copy.csv") == ([], [])
     assert rows(link.resolve()) == ([], [])
     assert sink.paths == output_paths(link.resolve())
     sink = store.make_sink(ScanConfig(output=link, update=True))
@@ -309,6 +402,17 @@ def test_jsonl_that_another_program_rewrote_is_explained(photos, tmp_path):
     images.write_text("".join(json.dumps(row) + "\n" for row in changed))
     with pytest.raises(UsageError, match=r"modified_at is .*--overwrite"):
         run_scan(photos, output, update=True)
+
+
+def test_a_missing_age_ends_no_update(photos, tmp_path):
+    output = tmp_path / "r.jsonl"
+    _, before = run_scan(photos, output)
+    faces = [json.loads(line) for line in output.read_text().splitlines()]
+    faces[0]["age_years"] = None
+    output.write_text("".join(json.dumps(face) + "\n" for face in faces))
+    _, after = run_scan(photos, output, update=True)
+    assert after.tally.faces == before.tally.faces
+    assert after.tally.decades.total() == before.tally.decades.total() - 1
 
 
 def test_scattered_changes_do_not_swell_the_tables(tmp_path):

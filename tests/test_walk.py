@@ -58,6 +58,32 @@ def test_filters(tmp_path, filter_, expected):
     assert sorted(relatives(iter_images([tmp_path], filter_))) == expected
 
 
+def test_folders_of_the_scans_own_pictures_are_left_out(tmp_path):
+    make_files(tmp_path, "a.jpg", "sub/thumbs/b.jpg", "sub/c.jpg", "thumbs/d.jpg")
+    left_out = [tmp_path / "sub" / "thumbs", f"{tmp_path}/thumbs/"]
+    assert relatives(iter_images([tmp_path], leave_out=left_out)) == ["a.jpg", "sub/c.jpg"]
+    assert relatives(iter_listed([tmp_path], leave_out=left_out)) == ["a.jpg", "sub/c.jpg"]
+    with pytest.raises(UsageError, match="own pictures go there: choose another folder"):
+        iter_images([tmp_path], leave_out=[tmp_path])
+
+
+def test_a_subfolder_on_a_disk_that_does_not_answer_is_an_entry(tmp_path, monkeypatch):
+    make_files(tmp_path, "a.jpg", "disk/b.jpg", "out/c.jpg")
+    stat = os.stat
+
+    def refuse(path, **how):
+        if os.fspath(path).endswith(("/disk", "/out")):
+            raise OSError(107, "Transport endpoint is not connected")
+        return stat(path, **how)
+
+    refs = iter_images([tmp_path], ScanFilter(exclude=("out",)))
+    monkeypatch.setattr(os, "stat", refuse)
+    good, bad = refs
+    assert (good.relative, bad.relative) == ("a.jpg", "disk")
+    assert bad.error == "transport endpoint is not connected: the folder can't be read"
+    assert bad.is_folder
+
+
 def test_given_twice_is_found_once(tmp_path):
     make_files(tmp_path, "a.jpg")
     assert len(list(iter_images([tmp_path, tmp_path, tmp_path / "a.jpg"]))) == 1

@@ -21,8 +21,9 @@ from pycocotools.coco import COCO
 from batchage.errors import OutputError, UsageError
 from batchage.sink import StreamSink
 from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
-from batchage.write import output_paths, read_columns, read_table, tables, unescape_cell
+from batchage.write import csv, output_paths, read_columns, read_table, tables, unescape_cell
 from batchage.write.base import FORMATS
+from batchage.write.csv import FORMAT as CSV
 from batchage.write.csv import RISKY, escape_cell
 from batchage.write.schema import FACES, IMAGES, faces_batch, images_batch
 from tests.builders import write_tables
@@ -134,6 +135,19 @@ def test_escaped_cells_are_harmless_and_come_back(text):
     cell = escape_cell(text)
     assert unescape_cell(cell) == text
     assert not cell.startswith(tuple(set(RISKY) - {"'"}))
+
+
+@given(st.lists(st.text('ab",\n\r', max_size=8), max_size=9), st.integers(1, 60))
+def test_csv_is_read_in_pieces_that_end_with_rows(texts, size):
+    schema = pa.schema([pa.field("x", pa.string(), nullable=False), pa.field("y", pa.int64())])
+    stream = io.BytesIO()
+    writer = CSV.open_writer(stream, schema, {})
+    writer.write(pa.record_batch([texts, range(len(texts))], schema=schema))
+    stream.seek(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv, "PIECE_BYTES", size)
+        table = CSV.read(stream, schema)
+    assert table.to_pylist() == [{"x": text, "y": y} for y, text in enumerate(texts)]
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=30), st.sampled_from(SUFFIXES))

@@ -257,5 +257,12 @@ class Predictor:
         return {name: (found + mirrored[name]) * np.float32(0.5) for name, found in outputs.items()}
 
     def predict(self, crops: Sequence[ImageArray]) -> list[Prediction]:
-        """Ages in years with intervals, and calibrated probabilities of female, one a crop."""
-        return calibrate(self.predict_raw(crops), self.calibration)
+        """Ages in years with intervals, and calibrated probabilities of female, one a crop.
+
+        Raises:
+            ArithmeticError: The network gave what is no number.
+        """
+        raw = self.predict_raw(crops)
+        if not (np.isfinite(raw.age).all() and np.isfinite(raw.gender).all()):
+            raise ArithmeticError("the network gave what is no number")
+        return calibrate(raw, self.calibration)

@@ -18,6 +18,8 @@ import pyarrow.csv as pa_csv
 
 from batchage.write.base import require_columns
 
+PIECE_BYTES = 64 << 20
+"""Read at once."""
 RISKY = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
@@ -87,31 +89,53 @@ class CsvFormat:
 
     def read(self, stream: BinaryIO, schema: pa.Schema) -> pa.Table:
         """The table in a file, unescaped, in `schema`'s types."""
-        size = stream.seek(0, io.SEEK_END)
-        stream.seek(0)
-        plain = {f.name: pa.string() if _is_text(f.type) else f.type for f in schema}
-        table = pa_csv.read_csv(
-            stream,
-            # One block: a quoted line break may lie anywhere.
-            read_options=pa_csv.ReadOptions(block_size=max(size, 1)),
-            parse_options=pa_csv.ParseOptions(newlines_in_values=True),
-            convert_options=pa_csv.ConvertOptions(
-                column_types=plain,
-                null_values=[""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
-        )
-        require_columns(table.column_names, schema)
-        columns = [
-            _texts(table[field.name], field) if _is_text(field.type) else table[field.name]
-            for field in schema
-        ]
-        return pa.table(dict(zip(schema.names, columns, strict=True))).cast(schema)
+        return pa.concat_tables(self.read_pieces(stream, schema))
 
     def read_pieces(self, stream: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
-        """The same in one piece."""
-        yield self.read(stream, schema)
+        """The same, some rows at a time."""
+        names: list[str] | None = None
+        for rows in _whole_rows(stream):
+            table = _parse(rows, schema, names)
+            names = table.column_names
+            require_columns(names, schema)
+            columns = [
+                _texts(table[field.name], field) if _is_text(field.type) else table[field.name]
+                for field in schema
+            ]
+            yield pa.table(dict(zip(schema.names, columns, strict=True))).cast(schema)
+
+
+def _whole_rows(stream: BinaryIO) -> Iterator[bytes]:
+    """The content in pieces that end with a row; at least one, the first with the header."""
+    rest, has_any = b"", False
+    while data := stream.read(PIECE_BYTES):
+        data = rest + data
+        end = data.rfind(b"\n") + 1
+        # A line break between quotes ends no row.
+        while end and data.count(b'"', 0, end) % 2:
+            end = data.rfind(b"\n", 0, end - 1) + 1
+        if end:
+            yield data[:end]
+            has_any = True
+        rest = data[end:]
+    if rest or not has_any:
+        yield rest
+
+
+def _parse(rows: bytes, schema: pa.Schema, names: list[str] | None) -> pa.Table:
+    """Cells by column; the first of the rows names these where `names` doesn't."""
+    return pa_csv.read_csv(
+        pa.BufferReader(rows),
+        # One block: Arrow may take a quoted line break at the end of one for a row's.
+        read_options=pa_csv.ReadOptions(block_size=max(len(rows), 1), column_names=names),
+        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa_csv.ConvertOptions(
+            column_types={f.name: pa.string() if _is_text(f.type) else f.type for f in schema},
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
 
 
 FORMAT = CsvFormat()

@@ -62,12 +62,16 @@ class OutputPaths:
 def output_paths(output: AnyPath) -> OutputPaths:
     """`results.parquet` → itself, `results.images.parquet` and `results.parquet.scan.json`.
 
+    Those of a link are beside what it leads to: the link stays one.
+
     `results.sqlite` and `results.json` hold both tables; `results` is a folder that has
     `faces/part-00000.parquet`, `images/part-00000.parquet` and so on, and `_scan.json`.
 
     Raises:
         UsageError: The suffix is unknown, or the name can't be an output's.
     """
+    if isinstance(output, Path) and output.is_symlink():
+        output = output.resolve()
     if not check_suffix(output):
         if output.name in ("", ".."):
             raise UsageError(f"{output}: no folder for the tables; name one, such as results")
