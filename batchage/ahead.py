@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 LOOK_UP_EVERY = 0.5
 """Seconds that a wait lasts before it looks whether the user wants to stop."""
@@ -25,6 +27,22 @@ def result_of(future: Future[T]) -> T:
         with suppress(TimeoutError):
             return future.result(LOOK_UP_EVERY)
     return future.result()
+
+
+def each_ahead(
+    items: Iterable[S], ask: Callable[[S], Future[T] | None], n_ahead: int
+) -> Iterator[tuple[S, Future[T] | None]]:
+    """Items in order, each with what was asked for when it was up to `n_ahead` items away.
+
+    Where nothing is asked for an item, it is handed on at once, with those before it.
+    """
+    waiting: deque[tuple[S, Future[T] | None]] = deque()
+    for item in items:
+        asked = ask(item)
+        waiting.append((item, asked))
+        while len(waiting) > (n_ahead if asked else 0):
+            yield waiting.popleft()
+    yield from waiting
 
 
 class DaemonThreads:

@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from batchage.ahead import DaemonThreads, result_of
+from batchage.ahead import DaemonThreads, each_ahead, result_of
 from batchage.errors import MissingExtraError, UsageError
 from batchage.raw import RAW_SUFFIXES, is_raw, missing_reader
 from batchage.storage import (
@@ -233,13 +233,11 @@ class RemoteWalk:
 
     def examined(self, inputs: Iterable[str]) -> Iterator[tuple[str, Future[Entry] | None]]:
         """The inputs as they come, with a look at those that are URLs, asked for ahead."""
-        waiting: deque[tuple[str, Future[Entry] | None]] = deque()
-        for place in inputs:
-            asked = self._threads.submit(examine, place) if is_url(place) else None
-            waiting.append((place, asked))
-            while len(waiting) > (N_REQUESTS if asked else 0):
-                yield waiting.popleft()
-        yield from waiting
+
+        def look(place: str) -> Future[Entry] | None:
+            return self._threads.submit(examine, place) if is_url(place) else None
+
+        return each_ahead(inputs, look, N_REQUESTS)
 
     def images(self, url: str, asked: Future[Entry]) -> Iterator[ImageRef]:
         """The images of an input, of which `asked` is a look at it."""

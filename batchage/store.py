@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -14,11 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batchage.ahead import DaemonThreads, each_ahead, result_of
 from batchage.config import ScanConfig
 from batchage.errors import OutputError, UsageError
 from batchage.parts import PLACE_REMEDY, STORE_REMEDY, Parts, read_rows
 from batchage.reading import content_hash
-from batchage.sink import MISSING, PATH_BYTES, SIGNATURE, Sink, StreamSink, row_keys
+from batchage.sink import MISSING, PATH_BYTES, SIGNATURE, Sink, StreamSink, ref_key, row_keys
+from batchage.storage import N_REQUESTS
 from batchage.types import ERROR_STATUSES, ImageRecord, ImageRef
 from batchage.write import Rows, TablesWriter, output_paths
 from batchage.write.files import as_output_error, read_object
@@ -105,6 +109,7 @@ class FileSink(Sink):
         self._known: dict[bytes, _Known] = {}
         self._from_base: set[bytes] = set()
         self._touched: dict[bytes, bytes] = {}
+        self._content: Future[str | None] | None = None
         self._waiting: list[ImageRecord] = []
         self._saved_at = time.monotonic()
 
@@ -233,6 +238,30 @@ class FileSink(Sink):
             self._known[key[:PATH_BYTES]] = known
         self.gone = len(self._known)
 
+    def pending(self, refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
+        """The files that are to be scanned; remote ones that are compared are read ahead."""
+        with closing(DaemonThreads(N_REQUESTS)) as threads:
+
+            def read(ref: ImageRef) -> Future[str | None] | None:
+                is_remote = isinstance(ref.path, str)
+                if not is_remote or ref.error is not None or not self._goes_by_content(ref):
+                    return None
+                known = self._known.get(ref_key(ref)[:PATH_BYTES])
+                return threads.submit(content_hash, ref.path) if known else None
+
+            yield from super().pending(self._with_content(each_ahead(refs, read, N_REQUESTS)))
+
+    def _with_content(
+        self, refs: Iterable[tuple[ImageRef, Future[str | None] | None]]
+    ) -> Iterator[ImageRef]:
+        """The files one by one, of which the last one's content may be on its way."""
+        for ref, self._content in refs:
+            yield ref
+
+    def _goes_by_content(self, ref: ImageRef) -> bool:
+        # A page of links tells neither sizes nor times.
+        return self._config.checksum or (ref.size is None and ref.mtime is None)
+
     def _takes_over(self, ref: ImageRef, key: bytes) -> bool:
         self._met_roots.add(ref.root)
         path, signature = key[:PATH_BYTES], key[PATH_BYTES:]
@@ -257,10 +286,9 @@ class FileSink(Sink):
     def _is_unchanged(self, ref: ImageRef, known: _Known, signature: bytes) -> bool:
         if not known.signature:
             return False
-        # A page of links tells neither sizes nor times.
-        is_told = signature != SIGNATURE.pack(MISSING, MISSING)
-        if (self._config.checksum or not is_told) and ref.error is None:
-            return known.content_hash is not None and content_hash(ref.path) == known.content_hash
+        if self._goes_by_content(ref) and ref.error is None:
+            now = result_of(self._content) if self._content else content_hash(ref.path)
+            return now is not None and now == known.content_hash
         return known.signature == signature
 
     def _keep_below(self, folder: ImageRef) -> None:

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import tempfile
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from batchage.config import ScanConfig
 from batchage.errors import OutputError, UsageError
 from batchage.parts import Parts
 from batchage.photo_rows import read_photos
+from batchage.reading import content_hash
 from batchage.sink import Sink
 from batchage.store import FileSink
 from batchage.walk import iter_images, iter_listed
@@ -285,6 +287,24 @@ def test_files_that_tell_neither_size_nor_time_are_compared_by_content(photos, t
     make_photo(photos / "a" / "2.jpg", "changed")
     assert update() == ["a/2.jpg"]
     assert update() == []
+
+
+def test_remote_files_are_compared_several_at_once(tmp_path, memory, monkeypatch):
+    for number in range(4):
+        memory.pipe_file(f"/photos/{number}.jpg", str(number).encode())
+    output, meeting = tmp_path / "r.parquet", threading.Barrier(4)
+
+    def scan(**settings):
+        return run_scan(None, output, refs=iter_images(["memory://photos"]), **settings)[0]
+
+    def meet(place):
+        meeting.wait(timeout=30)
+        return content_hash(place)
+
+    assert len(scan()) == 4
+    memory.pipe_file("/photos/2.jpg", b"changed")
+    monkeypatch.setattr(store, "content_hash", meet)
+    assert scan(update=True, checksum=True) == ["2.jpg"]
 
 
 def test_rows_below_a_folder_that_cannot_be_read_are_kept(photos, tmp_path, monkeypatch):
