@@ -83,13 +83,21 @@ def _options(
 def unknown_variables(names: Iterable[str], context: typer.Context) -> list[str]:
     """Those names of environment variables that look like an option of the command called.
 
+    They begin as its variables do, or are one of these without the command's name.
+
     Args:
         names: Of all variables.
         context: Of the program, which knows the command.
     """
     command = context.command.commands[context.invoked_subcommand]  # type: ignore[attr-defined]
-    prefix = f"{context.auto_envvar_prefix}_{command.name.upper()}_"
-    options = {
-        prefix + param.name.upper() for param in command.params if param.param_type_name == "option"
-    }
-    return sorted(name for name in names if name.startswith(prefix) and name not in options)
+    every = f"{context.auto_envvar_prefix}_"
+    prefix = f"{every}{command.name.upper()}_"
+    options = {p.name.upper() for p in command.params if p.param_type_name == "option"}
+    # Those of the program itself.
+    short = options - {param.name.upper() for param in context.command.params}
+    return sorted(
+        name
+        for name in names
+        if (name.startswith(prefix) and name.removeprefix(prefix) not in options)
+        or (name.startswith(every) and name.removeprefix(every) in short)
+    )

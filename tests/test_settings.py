@@ -44,13 +44,14 @@ def test_another_file_is_named(tmp_path):
 
 
 def test_a_mistyped_variable_is_named(tmp_path, monkeypatch):
-    for name in ("SCAN_DETEC_SIZE", "SCAN_INPUTS", "SCAN_DETECT_SIZE", "REPORT_SIDE", "HOME"):
+    wrong = ("DETECT_SIZE", "SCAN_DETEC_SIZE", "SCAN_INPUTS")
+    for name in (*wrong, "SCAN_DETECT_SIZE", "REPORT_SIDE", "HOME", "SERVICE_HOST"):
         monkeypatch.setenv(f"BATCHAGE_{name}", "448")
     result = run("scan", PHOTOS, "--dry-run", "-q", cwd=tmp_path)
     assert result.returncode == 0
     assert result.stderr.splitlines() == [
-        f"batchage: BATCHAGE_SCAN_{name} is no option and is ignored; see batchage scan --help"
-        for name in ("DETEC_SIZE", "INPUTS")
+        f"batchage: BATCHAGE_{name} is no option and is ignored; see batchage scan --help"
+        for name in wrong
     ]
 
 
