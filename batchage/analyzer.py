@@ -78,6 +78,7 @@ class Analyzer:
 
         Raises:
             UsageError: An array is none of a picture.
+            BundleError: The model gives no number for a face.
         """
         size = self._predictor.input_size
         owners, found, crops = [], [], []

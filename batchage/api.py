@@ -6,7 +6,6 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
@@ -15,11 +14,11 @@ from batchage.config import ScanConfig
 from batchage.engines import Identity, create_engine
 from batchage.profile import Profile
 from batchage.sink import Sink
-from batchage.storage import is_url, locate, without_password, without_slash
+from batchage.storage import locate
 from batchage.store import make_sink
 from batchage.types import ImageRecord, ImageRef
 from batchage.version import __version__
-from batchage.walk import display_name, iter_images
+from batchage.walk import absolute_input, disk_of, iter_images
 from batchage.write import read_table
 from batchage.write.schema import FACES, IMAGES, faces_batch, images_batch
 
@@ -147,6 +146,7 @@ def made_with(identity: Identity, config: ScanConfig, inputs: Sequence[str]) -> 
         "settings": config.results_settings(),
         "filter": asdict(config.filter),
         "inputs": list(inputs),
+        "disks": list(map(disk_of, inputs)),
     }
 
 
@@ -190,9 +190,4 @@ def scan(*inputs: PathLike, config: ScanConfig | None = None, **settings: Any) -
 
 def absolute_inputs(inputs: Iterable[PathLike]) -> list[str]:
     """What to tell a `Scan` about the files, folders and URLs it scans."""
-    return [
-        without_slash(without_password(str(path)))
-        if is_url(path)
-        else display_name(os.fspath(Path(path).absolute()))
-        for path in inputs
-    ]
+    return list(map(absolute_input, inputs))

@@ -32,8 +32,8 @@ def compact(
 
         batchage.compact("s3://bucket/results", "results.parquet")
 
-    Rows are read and written some at a time, so far as the formats allow: Parquet, Feather and
-    JSON Lines do; a file in a store is fetched whole.
+    Rows are read and written some at a time, so far as the formats allow: Parquet, Feather, CSV
+    and JSON Lines do; a file in a store is fetched whole.
 
     Args:
         table: What the scan wrote: a faces table, or the folder of a dataset; also URLs.

@@ -37,6 +37,7 @@ PLACE_REMEDY = "choose another place for the output"
 STORE_REMEDY = "check the address and the credentials"
 ABOUT = "scan.json"
 _NUMBER = re.compile(r"(\d{5,})\.images\.parquet")
+_LEFT = re.compile(r"\.DS_Store|\.directory|\._.*|\.nfs.*|\.fuse_hidden.*")
 _OURS = re.compile(r"lock(\.[0-9a-f]+)?|scan\.json|base/|base\.[^/]*|\d{5,}\.[^/]*|[^/]*\.partial")
 
 log = logging.getLogger("batchage")
@@ -102,7 +103,7 @@ class Parts:
 
     def _refuse_foreign(self) -> None:
         # What file managers leave does no harm.
-        foreign = (n for n in self.folder.names() if not _is_ours(n) and not n.startswith("."))
+        foreign = (n for n in self.folder.names() if not (_is_ours(n) or _LEFT.fullmatch(n)))
         if name := next(foreign, None):
             raise OutputError(
                 f"{self.folder.path}: has files that no scan made, such as {name}; move the "

@@ -27,7 +27,7 @@ from batchage.lettering import printable
 from batchage.storage import without_password
 from batchage.summary import show
 from batchage.types import ImageRef
-from batchage.walk import iter_images, iter_listed, read_list
+from batchage.walk import absolute_input, iter_images, iter_listed, read_list
 
 if TYPE_CHECKING:
     from batchage.storage import AnyPath
@@ -69,6 +69,9 @@ def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: S
     started = time.perf_counter()
     named = absolute_inputs([*inputs, *([files_from] if files_from else [])])
     walk = make_walk(inputs, files_from, config)
+    for folder in map(absolute_input, map(str, config.picture_folders)):
+        if any(folder.startswith(f"{name}/") for name in named):
+            log.warning("%s: lies among the photos and is not scanned", folder)
     scan = Scan(walk(), config, named)
     try:
         # What libraries print is no data; the scan itself has the stream already.

@@ -24,6 +24,7 @@ STREAM_REMEDY = "keep the reading end open, or write to a file"
 PATH_BYTES = 16
 SIGNATURE = struct.Struct("<qq")
 MISSING = -1
+KEY_COLUMNS = ("root", "image_path", "file_size", "modified_at")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -46,16 +47,12 @@ def ref_key(ref: ImageRef) -> bytes:
 
 
 def row_keys(images: pa.Table) -> list[bytes]:
-    """The same of rows."""
-    columns = (
-        images["root"].to_pylist(),
-        images["image_path"].to_pylist(),
-        images["file_size"].to_pylist(),
-        images["modified_at"].cast(pa.int64()).to_pylist(),
-    )
+    """The same of rows with `KEY_COLUMNS`."""
+    roots, names, sizes, times = (images[name] for name in KEY_COLUMNS)
+    columns = (roots, names, sizes, times.cast(pa.int64()))
     return [
         _path_key(root, name) + _signature(size, moment)
-        for root, name, size, moment in zip(*columns, strict=True)
+        for root, name, size, moment in zip(*(c.to_pylist() for c in columns), strict=True)
     ]
 
 

@@ -145,11 +145,12 @@ def on_this_machine(place: str | os.PathLike[str]) -> Path:
     Raises:
         UsageError: It is a URL.
     """
-    if is_url(place):
+    found = None if is_url(place) else locate(place)
+    if not isinstance(found, Path):
         raise UsageError(
             f"{without_password(str(place))}: this is written on this machine only; give a path"
         )
-    return Path(str(locate(place)))
+    return found
 
 
 def _named(place: UPath) -> UPath:

@@ -21,7 +21,16 @@ from batchage.config import ScanConfig
 from batchage.errors import OutputError, UsageError
 from batchage.parts import PLACE_REMEDY, STORE_REMEDY, Parts, read_rows
 from batchage.reading import content_hash
-from batchage.sink import MISSING, PATH_BYTES, SIGNATURE, Sink, StreamSink, ref_key, row_keys
+from batchage.sink import (
+    KEY_COLUMNS,
+    MISSING,
+    PATH_BYTES,
+    SIGNATURE,
+    Sink,
+    StreamSink,
+    ref_key,
+    row_keys,
+)
 from batchage.storage import N_REQUESTS
 from batchage.types import ERROR_STATUSES, ImageRecord, ImageRef
 from batchage.write import Rows, TablesWriter, output_paths
@@ -33,7 +42,7 @@ if TYPE_CHECKING:
 
 PART_PHOTOS = 1000
 IN_PARTS, IN_BASE = 0, 1
-_NOT_COMPARED = ("version", "mode", "settings")
+_NOT_COMPARED = ("version", "mode", "settings", "disks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,8 @@ class FileSink(Sink):
         self._sources = bytearray()
         self._roots: set[str] = set()
         self._met_roots: set[str] = set()
+        self._disks: dict[str, str] = {}
+        self._stale_images: pa.Table | None = None
         self._stale: set[bytes] = set()
         self._base: Rows | None = None
         self._known: dict[bytes, _Known] = {}
@@ -159,7 +170,10 @@ class FileSink(Sink):
         self._recall(about)
         if not self.is_continued:
             base = self._paths if self._base is not None else None
-            self._parts.begin({**self._about, "mode": self._mode(base is not None)}, base)
+            # The earlier ones, until no photo was missed.
+            disks = [self._disks.get(name, disk) for name, disk in self._disks_now().items()]
+            mode = self._mode(base is not None)
+            self._parts.begin({**self._about, "mode": mode, "disks": disks}, base)
         self._saved_at = time.monotonic()
 
     def _mode(self, is_update: bool) -> str:
@@ -171,12 +185,14 @@ class FileSink(Sink):
         self._about = about = json.loads(json.dumps(about))
         earlier = self._parts.about()
         if earlier and self._config.overwrite:
-            if {**about, "mode": self._mode(False)} != earlier:
+            same = {**about, "mode": self._mode(False), "disks": earlier.get("disks")}
+            if same != {"disks": None, **earlier}:
                 earlier = None
         elif earlier:
             self._refuse_other(earlier, about, "an interrupted scan")
         if earlier:
             self.is_continued = True
+            self._learn_disks(earlier)
             if earlier.get("mode") == "update":
                 self._learn_base(read_rows(self._parts.base))
             for rows in self._parts:
@@ -196,6 +212,7 @@ class FileSink(Sink):
                 f"{path}: it tells what the earlier scan was made with and can't be read; use "
                 "--overwrite to scan anew"
             ) from None
+        self._learn_disks(about)
         inputs, now = about.get("inputs"), self._about["inputs"]
         missing = [name for name in inputs if name not in now] if isinstance(inputs, list) else []
         if missing:
@@ -228,6 +245,14 @@ class FileSink(Sink):
                 "same, or use --overwrite to scan anew"
             )
 
+    def _learn_disks(self, about: dict[str, Any]) -> None:
+        inputs, disks = about.get("inputs"), about.get("disks")
+        if isinstance(inputs, list) and isinstance(disks, list):
+            self._disks = dict(zip(inputs, disks, strict=False))
+
+    def _disks_now(self) -> dict[str, str]:
+        return dict(zip(self._about["inputs"], self._about.get("disks", ()), strict=False))
+
     def _learn_base(self, rows: Rows) -> None:
         self._base = rows
         self._roots.update(pc.unique(rows.images["root"]).to_pylist())
@@ -246,8 +271,11 @@ class FileSink(Sink):
                 is_remote = isinstance(ref.path, str)
                 if not is_remote or ref.error is not None or not self._goes_by_content(ref):
                     return None
-                known = self._known.get(ref_key(ref)[:PATH_BYTES])
-                return threads.submit(content_hash, ref.path) if known else None
+                key = ref_key(ref)
+                known = self._known.get(key[:PATH_BYTES])
+                if key in self._stale or not known or not known.signature:
+                    return None
+                return threads.submit(content_hash, ref.path)
 
             yield from super().pending(self._with_content(each_ahead(refs, read, N_REQUESTS)))
 
@@ -297,8 +325,11 @@ class FileSink(Sink):
         if self._base is not None:
             for key in _keys_below(folder, self._base.images):
                 found[key[:PATH_BYTES]] = (IN_BASE, key)
-        for rows in self._parts if self._stale else ():
-            for key in _keys_below(folder, rows.images):
+        if self._stale:
+            if self._stale_images is None:
+                images = [rows.images.select(KEY_COLUMNS) for rows in self._parts]
+                self._stale_images = pa.concat_tables(images)
+            for key in _keys_below(folder, self._stale_images):
                 if key in self._stale:
                     found[key[:PATH_BYTES]] = (IN_PARTS, key)
         for path, (source, key) in found.items():
@@ -353,9 +384,14 @@ class FileSink(Sink):
         self._parts.clear()
 
     def _refuse_unmet(self) -> None:
-        """See that none of the inputs that had photos has none now: it may be a disk."""
-        unmet = [root for root in self._about["inputs"] if root in self._roots - self._met_roots]
-        if not unmet and (self._met_roots or not self._roots):
+        """See that no input has lost all its photos with its disk."""
+        now = self._disks_now()
+        lost = [
+            root
+            for root in self._roots - self._met_roots
+            if root in now and self._disks.get(root, now[root]) != now[root]
+        ]
+        if not lost and (self._met_roots or not self._roots):
             return
         if not self._parts.has_any():
             self._parts.clear()
@@ -363,7 +399,7 @@ class FileSink(Sink):
             f"remove {self._parts.folder.path}" if self._config.overwrite else "use --overwrite"
         )
         raise UsageError(
-            f"{self._paths.output}: no photos are {f'in {unmet[0]}' if unmet else 'there'} any "
+            f"{self._paths.output}: no photos are {f'in {lost[0]}' if lost else 'there'} any "
             f"more, and an earlier scan found some; check that the disk is connected, or {remedy}"
         )
 

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -135,7 +135,7 @@ def iter_images(
     paths = [_as_text(path) for path in ([inputs] if isinstance(inputs, str) else inputs)]
     left_out = _all_absolute(leave_out)
     for path in paths:
-        if _absolute(path) in left_out:
+        if _absolute(path) in left_out or _identity_of(path) in _identities(left_out):
             shown = display_name(without_password(path))
             raise UsageError(
                 f"'{shown}' can't be scanned, as the scan's own pictures go there: choose another "
@@ -176,6 +176,22 @@ def iter_listed(
     return _Walk(filter, set(), _all_absolute(leave_out)).inputs(_as_text(path) for path in paths)
 
 
+def absolute_input(place: str | os.PathLike[str]) -> str:
+    """What an input is called where it doesn't matter what folder one is in."""
+    text = _as_text(place)
+    return display_name(without_password(_absolute(text)) if is_url(text) else _absolute(text))
+
+
+def disk_of(place: str) -> str:
+    """The mount point above a path, or itself; of a URL nothing."""
+    if is_url(place):
+        return ""
+    path = os.path.realpath(place)
+    while not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path
+
+
 def _as_text(place: str | os.PathLike[str]) -> str:
     """A path, or the URL of what is elsewhere."""
     text = os.fspath(place) if isinstance(place, os.PathLike) else str(place)
@@ -191,6 +207,19 @@ def _absolute(path: str) -> str:
 
 def _all_absolute(folders: Iterable[AnyPath]) -> set[str]:
     return {_absolute(_as_text(str(folder))) for folder in folders}
+
+
+def _identities(folders: Iterable[str]) -> set[tuple[int, int] | None]:
+    """Those of folders that are there, under whatever name they are met."""
+    return {_identity_of(folder) for folder in folders} - {None}
+
+
+def _identity_of(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def read_list(stream: BinaryIO) -> Iterator[str]:
@@ -277,6 +306,7 @@ class _Walk:
 
     def _folder(self, root: str, status: os.stat_result) -> Iterator[ImageRef]:
         make_ref = _ref_maker(root)
+        left_out = _identities(self.left_out)
         stack: list[_Folder] = []
         entered: _Folder | None = _Folder(root, "", (status.st_dev, status.st_ino))
         while entered or stack:
@@ -306,8 +336,8 @@ class _Walk:
             if stat.S_ISDIR(entry.st_mode):
                 identity = (entry.st_dev, entry.st_ino)
                 is_loop = any(parent.identity == identity for parent in stack)
-                keeps = self.filter.keeps_folder(display_name(relative))
-                if keeps and not is_loop and not self._is_passed_over(path):
+                keeps = self.filter.keeps_folder(display_name(relative)) and not is_loop
+                if keeps and identity not in left_out and not self._is_passed_over(path):
                     entered = _Folder(path, relative, identity)
             elif self._is_wanted(path, relative, entry):
                 yield make_ref(path, relative, entry, _known_error(path, entry))
@@ -331,8 +361,9 @@ def _list_names(folder: _Folder) -> str | None:
             for entry in entries:
                 names.append(entry.name)
                 # By the listing, so that it is known of a disk that doesn't answer, too.
-                if entry.is_dir(follow_symlinks=False):
-                    folders.add(entry.name)
+                with suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.add(entry.name)
     except OSError as error:
         problem = f"{_reason(error)}: {UNREAD_FOLDER}"
     folder.names, folder.folders = iter(sorted(names, key=os.fsencode)), frozenset(folders)

@@ -266,7 +266,7 @@ def test_what_is_written_on_this_machine_only_takes_no_url(tmp_path, arguments):
 
 def test_no_variable_asks_for_the_version(monkeypatch):
     monkeypatch.setenv("BATCHAGE_VERSION", "1")
-    assert "Usage: " in run("--help").stdout
+    assert "Usage: " in run("info", "--help").stdout
 
 
 def test_scan_on_a_processor_needs_no_tensorflow(tmp_path):

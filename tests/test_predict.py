@@ -114,7 +114,7 @@ def test_what_is_no_number_is_no_prediction(bundle, monkeypatch):
     monkeypatch.setattr(
         predictor, "_forward", lambda _: {**outputs, "age": outputs["age"] * np.nan}
     )
-    with pytest.raises(ArithmeticError, match="no number"):
+    with pytest.raises(BundleError, match="no number"):
         predictor.predict(crops(2))
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchage import store
+from batchage.api import absolute_inputs
 from batchage.compaction import compact
 from batchage.config import ScanConfig
 from batchage.errors import OutputError, UsageError
@@ -226,25 +227,32 @@ def test_what_was_computed_stays_if_no_file_is_met(photos, output, tmp_path, set
 
 
 @pytest.mark.parametrize("stop_after", [None, 9])
-def test_an_input_that_has_no_file_any_more_keeps_its_rows(photos, tmp_path, stop_after):
+def test_an_input_whose_disk_is_away_keeps_its_rows(photos, tmp_path, monkeypatch, stop_after):
     output, other = tmp_path / "r.parquet", tmp_path / "other"
     for number in range(3):
         make_photo(other / f"{number}.jpg", f"other {number}")
-    about = {**ABOUT, "inputs": [str(other), str(photos)]}
+    monkeypatch.chdir(photos)
 
-    def scan(**settings):
-        refs = iter_images([other, photos])
+    def scan(disk="/", **settings):
+        inputs = absolute_inputs(["../other", "."])
+        about = {**ABOUT, "inputs": inputs, "disks": [disk, "/"]}
+        refs = iter_images(["../other", "."])
         return run_scan(None, output, about=about, refs=refs, update=True, **settings)[0]
 
-    assert len(scan(stop_after=stop_after)) == (stop_after or 13)
+    assert len(scan(str(other), stop_after=stop_after)) == (stop_after or 13)
     empty(other, tmp_path / "away")
     make_photo(photos / "new.jpg", "new")
-    with pytest.raises(UsageError, match=f"no photos are in {other} any more"):
-        scan()
+    for _ in range(2):
+        with pytest.raises(UsageError, match=f"no photos are in {other} any more"):
+            scan()
     connect(other, tmp_path / "away")
-    scan()
+    scan(str(other))
     assert len(rows(output)[0]) == 14
-    assert scan() == []
+    assert scan(str(other)) == []
+    # Emptied on purpose.
+    empty(other, tmp_path / "away")
+    assert scan(str(other)) == []
+    assert len(rows(output)[0]) == 11
 
 
 def test_rows_in_parts_below_a_folder_that_cannot_be_read_are_kept(photos, output, monkeypatch):
@@ -382,6 +390,12 @@ def test_output_behind_a_link_is_updated_in_its_place(photos, tmp_path):
     sink.close()
     assert link.is_symlink()
     assert read_photos(link) == []
+    # As of a store of contents, each table is a link of its own.
+    target = output_paths(link.resolve())
+    (tmp_path / "stored").write_bytes(target.images.read_bytes())
+    for name, path in (("s.parquet", link.resolve()), ("s.images.parquet", tmp_path / "stored")):
+        (tmp_path / name).symlink_to(path)
+    assert read_photos(tmp_path / "s.parquet") == []
     compact(link, tmp_path / "copy.csv")
     assert rows(tmp_path / "copy.csv") == ([], [])
     assert rows(link.resolve()) == ([], [])

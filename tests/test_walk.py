@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from batchage.errors import UsageError
 from batchage.photo_rows import as_file_name
-from batchage.walk import ScanFilter, display_name, iter_images, iter_listed, read_list
+from batchage.walk import (
+    ScanFilter,
+    disk_of,
+    display_name,
+    iter_images,
+    iter_listed,
+    read_list,
+)
 
 
 def make_files(folder: Path, *names: str) -> None:
@@ -63,8 +70,11 @@ def test_folders_of_the_scans_own_pictures_are_left_out(tmp_path):
     left_out = [tmp_path / "sub" / "thumbs", f"{tmp_path}/thumbs/"]
     assert relatives(iter_images([tmp_path], leave_out=left_out)) == ["a.jpg", "sub/c.jpg"]
     assert relatives(iter_listed([tmp_path], leave_out=left_out)) == ["a.jpg", "sub/c.jpg"]
-    with pytest.raises(UsageError, match="own pictures go there: choose another folder"):
-        iter_images([tmp_path], leave_out=[tmp_path])
+    (tmp_path / "link").symlink_to(tmp_path / "sub")
+    assert relatives(iter_images([tmp_path / "link"], leave_out=left_out)) == ["c.jpg"]
+    for folder in (tmp_path / "sub", tmp_path / "link"):
+        with pytest.raises(UsageError, match="own pictures go there: choose another folder"):
+            iter_images([folder], leave_out=[tmp_path / "sub"])
 
 
 def test_a_subfolder_on_a_disk_that_does_not_answer_is_an_entry(tmp_path, monkeypatch):
@@ -82,6 +92,17 @@ def test_a_subfolder_on_a_disk_that_does_not_answer_is_an_entry(tmp_path, monkey
     assert (good.relative, bad.relative) == ("a.jpg", "disk")
     assert bad.error == "transport endpoint is not connected: the folder can't be read"
     assert bad.is_folder
+
+
+def test_a_disk_is_the_mount_point_above(tmp_path, monkeypatch):
+    disk = tmp_path / "disk"
+    (disk / "photos").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(disk / "photos")
+    monkeypatch.setattr(os.path, "ismount", lambda path: path in ("/", os.path.realpath(disk)))
+    for place in (disk, disk / "photos", disk / "none", tmp_path / "link"):
+        assert disk_of(str(place)) == os.path.realpath(disk)
+    assert disk_of(str(tmp_path)) == "/"
+    assert disk_of("s3://bucket/photos") == ""
 
 
 def test_given_twice_is_found_once(tmp_path):

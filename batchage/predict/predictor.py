@@ -260,9 +260,11 @@ class Predictor:
         """Ages in years with intervals, and calibrated probabilities of female, one a crop.
 
         Raises:
-            ArithmeticError: The network gave what is no number.
+            BundleError: The network gave what is no number.
         """
         raw = self.predict_raw(crops)
         if not (np.isfinite(raw.age).all() and np.isfinite(raw.gender).all()):
-            raise ArithmeticError("the network gave what is no number")
+            raise BundleError(
+                f"{self.model_id}: gives no number for a face; use another model or precision"
+            )
         return calibrate(raw, self.calibration)

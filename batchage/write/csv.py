@@ -111,9 +111,12 @@ def _whole_rows(stream: BinaryIO) -> Iterator[bytes]:
     while data := stream.read(PIECE_BYTES):
         data = rest + data
         end = data.rfind(b"\n") + 1
+        n_quotes = data.count(b'"', 0, end)
         # A line break between quotes ends no row.
-        while end and data.count(b'"', 0, end) % 2:
-            end = data.rfind(b"\n", 0, end - 1) + 1
+        while end and n_quotes % 2:
+            earlier = data.rfind(b"\n", 0, end - 1) + 1
+            n_quotes -= data.count(b'"', earlier, end)
+            end = earlier
         if end:
             yield data[:end]
             has_any = True

@@ -62,7 +62,7 @@ class OutputPaths:
 def output_paths(output: AnyPath) -> OutputPaths:
     """`results.parquet` → itself, `results.images.parquet` and `results.parquet.scan.json`.
 
-    Those of a link are beside what it leads to: the link stays one.
+    What belongs to a link's table is beside the link, or else beside what that leads to.
 
     `results.sqlite` and `results.json` hold both tables; `results` is a folder that has
     `faces/part-00000.parquet`, `images/part-00000.parquet` and so on, and `_scan.json`.
@@ -70,8 +70,15 @@ def output_paths(output: AnyPath) -> OutputPaths:
     Raises:
         UsageError: The suffix is unknown, or the name can't be an output's.
     """
+    paths = _paths_at(output)
     if isinstance(output, Path) and output.is_symlink():
-        output = output.resolve()
+        others = (path for path in paths if isinstance(path, Path) and path != output)
+        if output.is_dir() or not any(path.exists() for path in others):
+            return _paths_at(output.resolve())
+    return paths
+
+
+def _paths_at(output: AnyPath) -> OutputPaths:
     if not check_suffix(output):
         if output.name in ("", ".."):
             raise UsageError(f"{output}: no folder for the tables; name one, such as results")
