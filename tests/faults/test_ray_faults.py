@@ -155,10 +155,10 @@ def test_standard_output_is_data_whatever_dies(undisturbed):
         "scan", photos, "-o", "-", "--engine", "ray", "--detect-size", "320", "-q",
         stdout=subprocess.PIPE,
     )  # fmt: skip
-    with process.stdout as stream:
-        lines = [stream.readline() for _ in range(2)]
+    with process:
+        lines = [process.stdout.readline() for _ in range(2)]
         kill_actors(process)
-        lines += list(stream)
-    assert process.wait() == 3
+        lines += list(process.stdout)
+    assert process.returncode == 3
     found = list(csv.DictReader(lines))
     assert [row["image_path"] for row in found] == [row["image_path"] for row in faces]
