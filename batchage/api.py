@@ -146,7 +146,7 @@ def made_with(identity: Identity, config: ScanConfig, inputs: Sequence[str]) -> 
         "settings": config.results_settings(),
         "filter": asdict(config.filter),
         "inputs": list(inputs),
-        "disks": list(map(disk_of, inputs)),
+        "disks": {place: disk_of(place) for place in inputs},
     }
 
 

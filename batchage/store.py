@@ -171,7 +171,7 @@ class FileSink(Sink):
         if not self.is_continued:
             base = self._paths if self._base is not None else None
             # The earlier ones, until no photo was missed.
-            disks = [self._disks.get(name, disk) for name, disk in self._disks_now().items()]
+            disks = {**self._disks_now(), **self._disks}
             mode = self._mode(base is not None)
             self._parts.begin({**self._about, "mode": mode, "disks": disks}, base)
         self._saved_at = time.monotonic()
@@ -185,8 +185,8 @@ class FileSink(Sink):
         self._about = about = json.loads(json.dumps(about))
         earlier = self._parts.about()
         if earlier and self._config.overwrite:
-            same = {**about, "mode": self._mode(False), "disks": earlier.get("disks")}
-            if same != {"disks": None, **earlier}:
+            same = {**about, "mode": self._mode(False), "disks": None}
+            if same != {**earlier, "disks": None}:
                 earlier = None
         elif earlier:
             self._refuse_other(earlier, about, "an interrupted scan")
@@ -246,12 +246,12 @@ class FileSink(Sink):
             )
 
     def _learn_disks(self, about: dict[str, Any]) -> None:
-        inputs, disks = about.get("inputs"), about.get("disks")
-        if isinstance(inputs, list) and isinstance(disks, list):
-            self._disks = dict(zip(inputs, disks, strict=False))
+        disks = about.get("disks")
+        if isinstance(disks, dict):
+            self._disks = disks
 
     def _disks_now(self) -> dict[str, str]:
-        return dict(zip(self._about["inputs"], self._about.get("disks", ()), strict=False))
+        return dict(self._about.get("disks", {}))
 
     def _learn_base(self, rows: Rows) -> None:
         self._base = rows
@@ -385,11 +385,11 @@ class FileSink(Sink):
 
     def _refuse_unmet(self) -> None:
         """See that no input has lost all its photos with its disk."""
-        now = self._disks_now()
+        unmet = self._roots - self._met_roots
         lost = [
-            root
-            for root in self._roots - self._met_roots
-            if root in now and self._disks.get(root, now[root]) != now[root]
+            place
+            for place, disk in self._disks_now().items()
+            if place in unmet and self._disks.get(place, disk) != disk
         ]
         if not lost and (self._met_roots or not self._roots):
             return

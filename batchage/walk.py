@@ -134,8 +134,9 @@ def iter_images(
     """
     paths = [_as_text(path) for path in ([inputs] if isinstance(inputs, str) else inputs)]
     left_out = _all_absolute(leave_out)
+    identities = _identities(left_out)
     for path in paths:
-        if _absolute(path) in left_out or _identity_of(path) in _identities(left_out):
+        if _absolute(path) in left_out or (identities and _identity_of(path) in identities):
             shown = display_name(without_password(path))
             raise UsageError(
                 f"'{shown}' can't be scanned, as the scan's own pictures go there: choose another "
@@ -216,9 +217,12 @@ def _identities(folders: Iterable[str]) -> set[tuple[int, int] | None]:
 
 def _identity_of(path: str) -> tuple[int, int] | None:
     try:
-        status = os.stat(path)
+        return _identity(os.stat(path))
     except (OSError, ValueError):
         return None
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
@@ -308,7 +312,7 @@ class _Walk:
         make_ref = _ref_maker(root)
         left_out = _identities(self.left_out)
         stack: list[_Folder] = []
-        entered: _Folder | None = _Folder(root, "", (status.st_dev, status.st_ino))
+        entered: _Folder | None = _Folder(root, "", _identity(status))
         while entered or stack:
             if entered:
                 problem = _list_names(entered)
@@ -334,7 +338,7 @@ class _Walk:
                     yield make_ref(path, relative, None, _reason(error))
                 continue
             if stat.S_ISDIR(entry.st_mode):
-                identity = (entry.st_dev, entry.st_ino)
+                identity = _identity(entry)
                 is_loop = any(parent.identity == identity for parent in stack)
                 keeps = self.filter.keeps_folder(display_name(relative)) and not is_loop
                 if keeps and identity not in left_out and not self._is_passed_over(path):

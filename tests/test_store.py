@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,21 +189,6 @@ def test_update_may_have_more_inputs_and_not_fewer(photos, tmp_path):
     assert rows(output) == before
 
 
-def test_update_that_meets_no_file_leaves_the_table(photos, output, tmp_path):
-    """As if the disk were not connected."""
-    run_scan(photos, output)
-    before = rows(output)
-    photos.rename(tmp_path / "away")
-    photos.mkdir()
-    with pytest.raises(UsageError, match="the disk is connected"):
-        run_scan(photos, output, update=True)
-    assert rows(output) == before
-    photos.rmdir()
-    (tmp_path / "away").rename(photos)
-    assert run_scan(photos, output, update=True)[0] == []
-    assert rows(output) == before
-
-
 def empty(folder, away):
     """As if the disk of a folder were not connected."""
     folder.rename(away)
@@ -212,6 +198,18 @@ def empty(folder, away):
 def connect(folder, away):
     folder.rmdir()
     away.rename(folder)
+
+
+def test_update_that_meets_no_file_leaves_the_table(photos, output, tmp_path):
+    run_scan(photos, output)
+    before = rows(output)
+    empty(photos, tmp_path / "away")
+    with pytest.raises(UsageError, match="the disk is connected"):
+        run_scan(photos, output, update=True)
+    assert rows(output) == before
+    connect(photos, tmp_path / "away")
+    assert run_scan(photos, output, update=True)[0] == []
+    assert rows(output) == before
 
 
 @pytest.mark.parametrize("settings", [{}, {"overwrite": True}])
@@ -235,7 +233,7 @@ def test_an_input_whose_disk_is_away_keeps_its_rows(photos, tmp_path, monkeypatc
 
     def scan(disk="/", **settings):
         inputs = absolute_inputs(["../other", "."])
-        about = {**ABOUT, "inputs": inputs, "disks": [disk, "/"]}
+        about = {**ABOUT, "inputs": inputs, "disks": {inputs[0]: disk, inputs[1]: "/"}}
         refs = iter_images(["../other", "."])
         return run_scan(None, output, about=about, refs=refs, update=True, **settings)[0]
 
@@ -255,17 +253,24 @@ def test_an_input_whose_disk_is_away_keeps_its_rows(photos, tmp_path, monkeypatc
     assert len(rows(output)[0]) == 11
 
 
-def test_rows_in_parts_below_a_folder_that_cannot_be_read_are_kept(photos, output, monkeypatch):
-    first, _ = run_scan(photos, output, stop_after=7)
+@contextmanager
+def unreadable(folder):
+    """As if a folder could not be listed."""
     scandir = os.scandir
 
     def refuse(path):
-        if os.fspath(path).endswith("photos/a"):
-            raise OSError(5, "Input/output error")
+        if os.fspath(path) == os.fspath(folder):
+            raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "scandir", refuse)
+        yield
+
+
+def test_rows_in_parts_below_a_folder_that_cannot_be_read_are_kept(photos, output):
+    first, _ = run_scan(photos, output, stop_after=7)
+    with unreadable(photos / "a"):
         second, sink = run_scan(photos, output)
     assert first[:5] == [f"a/{number}.jpg" for number in range(0, 10, 2)]
     assert sorted(second) == ["a", *(f"b/{number}.jpg" for number in (5, 7, 9))]
@@ -315,19 +320,11 @@ def test_remote_files_are_compared_several_at_once(tmp_path, memory, monkeypatch
     assert scan(update=True, checksum=True) == ["2.jpg"]
 
 
-def test_rows_below_a_folder_that_cannot_be_read_are_kept(photos, tmp_path, monkeypatch):
+def test_rows_below_a_folder_that_cannot_be_read_are_kept(photos, tmp_path):
     output = tmp_path / "r.parquet"
     run_scan(photos, output)
     before = rows(output)
-    scandir = os.scandir
-
-    def refuse(path):
-        if os.fspath(path).endswith("photos/a"):
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "scandir", refuse)
+    with unreadable(photos / "a"):
         names, sink = run_scan(photos, output, update=True)
     assert names == ["a"]
     assert (sink.taken_over, sink.gone) == (10, 0)
@@ -342,8 +339,7 @@ def test_rows_below_a_folder_that_cannot_be_read_are_kept(photos, tmp_path, monk
 
 def test_a_refused_update_leaves_nothing_to_go_on_from(photos, tmp_path):
     run_scan(photos, tmp_path / "r.csv")
-    photos.rename(tmp_path / "elsewhere")
-    photos.mkdir()
+    empty(photos, tmp_path / "elsewhere")
     with pytest.raises(UsageError, match="check that the disk is connected"):
         run_scan(photos, tmp_path / "r.csv", update=True)
     assert not (tmp_path / "r.csv.parts").exists()
