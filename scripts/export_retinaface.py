@@ -140,7 +140,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         bundle = save_bundle(Path(folder), KIND, weights, spec)
-        ranges = measure_ranges(bundle, build_graph, looks(), NOT_IN_8_BITS)
+        ranges = measure_ranges(bundle.weights, build_graph, looks(), NOT_IN_8_BITS)
     save_bundle(
         ROOT / "models" / "retinaface-mobilenet025", KIND, weights, {**spec, RANGES: ranges}
     )

@@ -3,13 +3,17 @@
 from dataclasses import asdict
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from batchage.align import CHIP_SIDE, TEMPLATE
 from batchage.bundle import network_weights, save_bundle
 from batchage.config import ScanConfig
 from batchage.predict.network import KIND, Architecture, build_network
 from batchage.predict.predictor import Calibration
 from batchage.store import FileSink
 from batchage.types import FaceRecord, Pose, Prediction
+from train.manifest import SCHEMA
 
 TINY = Architecture(shared_units=8, age_units=8, gender_units=8)
 
@@ -51,3 +55,20 @@ def write_tables(output, records):
         sink.finish()
     finally:
         sink.close()
+
+
+def manifest_row(path, age_min, **more):
+    """A row of a training manifest; `age_max` is `age_min` unless it is given."""
+    landmarks = (TEMPLATE * 64 / CHIP_SIDE).ravel().tolist()
+    return {
+        "path": str(path), "source": "drawn", "age_min": age_min, "age_max": age_min,
+        "gender": None, "group": None, "landmarks": landmarks, "detection_score": 0.9,
+        "n_faces": 1, "framing": "face", "hash": bytes(32), "crop_hash": bytes(32),
+        "split": "train", "duplicate_group": 0, **more,
+    }  # fmt: skip
+
+
+def write_manifest(path, rows):
+    """A training manifest of rows from `manifest_row`."""
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
+    return path

@@ -20,13 +20,14 @@ from batchage.errors import UsageError
 from batchage.hardware import Compute
 from batchage.predict.network import KIND, Architecture, build_network
 from batchage.predict.predictor import Predictor
-from tests.builders import TINY, make_bundle
+from tests.builders import TINY, make_bundle, manifest_row, write_manifest
 from tests.command import ROOT
-from train.data import Augmentation, Faces, read_manifests, sampling_chances
+from train.augment import Augmentation
+from train.data import Faces, draw, sampling_chances
 from train.export import export
-from train.fit import block_of, compile_phase, fit, load_start
+from train.fit import block_of, compile_phase, conclusion, fit, load_start
 from train.losses import age_distance, distribution_loss, gender_loss
-from train.prepare import difference_hash, duplicate_groups, split_groups
+from train.manifest import read_manifests
 from train.recipe import Phase, Recipe, read_recipe
 from train.run import Run
 
@@ -49,6 +50,13 @@ epochs = 1
 size = 48
 frozen_blocks = 4
 learning_rate = 1e-3
+[[phases]]
+name = "rounded"
+epochs = 1
+size = 48
+frozen_blocks = 4
+learning_rate = 1e-4
+in_8_bits = true
 """
 
 
@@ -68,20 +76,11 @@ def make_manifest(folder: Path, n=40):
         path = folder / f"{i}.png"
         Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(path)
         age = float(rng.integers(1, 90))
-        rows.append(
-            {
-                "path": str(path),
-                "age_min": age,
-                "age_max": age,
-                "gender": ["male", "female", None][i % 3] if i > 3 else "male",
-                "group": None,
-                "landmarks": (TEMPLATE * 64 / 200).ravel().tolist(),
-                "split": "validation" if i < 12 else "train",
-            }
-        )
-    manifest = folder / "manifest.parquet"
-    pq.write_table(pa.Table.from_pylist(rows), manifest)
-    return manifest
+        gender = ["male", "female", None][i % 3] if i > 3 else "male"
+        split = "validation" if i < 12 else "train"
+        source = "ab"[i % 2]
+        rows.append(manifest_row(path, age, gender=gender, split=split, source=source))
+    return write_manifest(folder / "manifest.parquet", rows)
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +126,13 @@ def test_stopped_training_goes_on_and_exports_a_bundle(tmp_path, vgg16, monkeypa
     at = json.loads((tmp_path / "run" / "progress.json").read_text())
     assert (at["phase"], at["epoch"], at["step"]) == (0, 0, 2)
     run = fit(recipe, [manifest], str(vgg16), tmp_path / "run")
-    assert run.at["phase"] == 2
-    assert run.at["best"]["phase"] == 1
+    assert run.at["phase"] == 3
+    assert run.at["best"]["phase"] == 2
+    start, best = run.at["start"], run.at["best"]["val_age_error"]
+    assert f"is {best:.3f} years, after epoch 1 of phase rounded; before training it was" in (
+        conclusion(run)
+    )
+    assert ("no better" in conclusion(run)) == (best >= start)
     assert (tmp_path / "run" / "log.csv").read_text().count("\n") >= 2
     bundle = export(tmp_path / "run", [manifest], tmp_path / "bundle")
     assert bundle.spec["input_size"] == 48
@@ -202,7 +206,7 @@ manifest, recipe, vgg16, folder = map(Path, sys.argv[1:])
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2
 run = fit.fit(read_recipe(recipe), [manifest], str(vgg16), folder, strategy)
-print(run.at["best"]["val_age_mae"])
+print(run.at["best"]["val_age_error"])
 """
 
 
@@ -215,11 +219,11 @@ def test_training_spreads_over_two_devices(tmp_path, vgg16):
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-2000:]
-    assert Run(tmp_path / "mirrored").at["phase"] == 2
+    assert Run(tmp_path / "mirrored").at["phase"] == 3
     alone = fit(read_recipe(tmp_path / "recipe.toml"), [manifest], str(vgg16), tmp_path / "alone")
     # Batch norm sees half a batch on each device, so the two differ a little.
     assert float(result.stdout.split()[-1]) == pytest.approx(
-        alone.at["best"]["val_age_mae"], rel=0.2
+        alone.at["best"]["val_age_error"], rel=0.2
     )
 
 
@@ -251,6 +255,7 @@ def test_recipe_and_manifest_mistakes_are_explained(tmp_path):
         ("size = 32", "size = 16"),
         ("frozen_blocks = 5", "frozen_blocks = 6"),
         ("learning_rate = 1e-3", "learning_rate = 0.0"),
+        ("learning_rate = 1e-3", "learning_rate = 1e-3\nshare = 0"),
         ("batch_size = 8", "batch_size = 0"),
         ("batch_size = 8", "phases = 3"),
         ("[[phases]]", "[[phase]]"),
@@ -305,12 +310,31 @@ def test_training_starts_from_a_bundle(tmp_path):
 
 def test_rare_ages_are_drawn_more_often(tmp_path):
     ages = np.array([[30, 30]] * 90 + [[70, 79]] * 10, np.float32)
-    assert np.allclose(sampling_chances(ages, 0.0), 0.01)
-    assert sampling_chances(ages, 1.0)[90:].sum() == pytest.approx(0.5)
-    assert 0.1 < sampling_chances(ages, 0.5)[90:].sum() < 0.5
+    one = np.array(["a"] * 100, object)
+    assert np.allclose(sampling_chances(ages, one, 0.0), 0.01)
+    assert sampling_chances(ages, one, 1.0)[90:].sum() == pytest.approx(0.5)
+    assert 0.1 < sampling_chances(ages, one, 0.5)[90:].sum() < 0.5
+    two = np.array(["a"] * 80 + ["b"] * 20, object)
+    assert sampling_chances(ages, two, 1.0)[80:90].sum() == pytest.approx(1 / 3)
     rows = read_manifests([make_manifest(tmp_path)], "train")
     first, again = (Faces(rows, 32, 8, 1, Augmentation(), 1.0) for _ in range(2))
     assert np.array_equal(first[1][0], again[1][0])
+
+
+def test_equal_chances_take_every_face_once_and_others_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    assert np.array_equal(draw(np.full(7, 1 / 7), 7, rng), np.arange(7))
+    chances = np.array([0.5, 0.3, 0.15, 0.05])
+    for count in (1, 10, 33):
+        drawn = draw(chances, count, rng)
+        assert len(drawn) == count
+        assert (np.abs(np.bincount(drawn, minlength=4) - chances * count) < 1).all()
+
+
+def test_an_epoch_may_take_a_share(tmp_path):
+    rows = read_manifests([make_manifest(tmp_path)], "train")
+    assert Faces(rows, 32, 7, 1, Augmentation(), share=0.5).batches_per_epoch == 2
+    assert Faces(rows, 32, 7).batches_per_epoch == 4
 
 
 def test_learning_rate_falls_towards_the_input(vgg16):
@@ -344,22 +368,6 @@ def test_losses_of_exact_ages_and_ranges():
     assert exact > 0
     unknown = gender_loss(np.array([[-1.0], [1.0]]), np.array([[0.2], [0.9]], np.float32))
     assert np.allclose(unknown, [0, -np.log(0.9)], atol=1e-5)
-
-
-def test_near_duplicates_share_a_group_and_a_split():
-    rng = np.random.default_rng(0)
-    picture = rng.integers(0, 256, (64, 64, 3), np.uint8)
-    brighter = np.clip(picture.astype(int) + 5, 0, 255).astype(np.uint8)
-    others = [rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(300)]
-    hashes = np.stack([difference_hash(p) for p in [picture, *others, brighter]])
-    groups = duplicate_groups(hashes)
-    assert groups[0] == groups[-1]
-    assert len(set(groups)) == 301
-    splits = split_groups(groups, seed=0)
-    assert splits[0] == splits[-1]
-    assert splits == split_groups(groups, seed=0)
-    assert splits != split_groups(groups, seed=1)
-    assert 0.8 < splits.count("train") / len(splits) < 0.88
 
 
 def test_recipe_defaults_have_one_place():

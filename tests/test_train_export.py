@@ -4,22 +4,29 @@ import json
 from functools import partial
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from batchage.bundle import RANGES, load_bundle, read_weights, save_bundle
+from batchage.bundle import (
+    RANGES,
+    assign_weights,
+    load_bundle,
+    read_weights,
+    save_bundle,
+    write_weights,
+)
 from batchage.errors import UsageError
 from batchage.evaluation.metrics import calibration_error
+from batchage.graph import GraphBuilder
 from batchage.hardware import Compute
-from batchage.predict.network import IMAGENET_MEAN_RGB, KIND, build_graph
+from batchage.inference import run_on_processor
+from batchage.predict.network import IMAGENET_MEAN_RGB, KIND, build_graph, build_network
 from batchage.predict.predictor import Calibration, Predictor, RawOutputs, calibrate
-from tests.builders import TINY, make_bundle
+from tests.builders import TINY, make_bundle, manifest_row, write_manifest
 from tests.command import PHOTOS
 from train.card import gaps
 from train.evaluate import evaluate
 from train.export import conformal_quantile, conformal_rank, fit_age_scales, fit_temperature
-from train.quantize import measure_ranges
+from train.quantize import RoundedConv2D, in_8_bits, measure_ranges
 
 
 def test_too_few_validation_faces_state_no_interval():
@@ -38,12 +45,10 @@ def test_temperature_stays_one_where_nothing_can_be_fitted(labels):
 def test_evaluation_writes_card_results_and_plots(tmp_path):
     names = ["portraits/collins.jpg", "portraits/hopper-grey.jpg", "no-people/coffee.jpg"]
     rows = [
-        {"path": str(PHOTOS / name), "age_min": 40.0, "age_max": 40.0, "gender": "female",
-         "group": "a", "landmarks": [0.0] * 10, "split": "test"}
+        manifest_row(PHOTOS / name, 40.0, gender="female", group="a", split="test")
         for name in names
-    ]  # fmt: skip
-    manifest = tmp_path / "examples.parquet"
-    pq.write_table(pa.Table.from_pylist(rows), manifest)
+    ]
+    manifest = write_manifest(tmp_path / "examples.parquet", rows)
     bundle = make_bundle(tmp_path / "tiny")
     compute = Compute("cpu", "float32", "test")
     results = evaluate(bundle, [manifest], tmp_path / "out", compute)
@@ -61,7 +66,7 @@ def test_evaluation_writes_card_results_and_plots(tmp_path):
         assert f"(plots/{plot.name})" in card
     (tmp_path / "bad.jpg").write_text("no picture")
     bad = [{**rows[0], "path": str(tmp_path / "bad.jpg")}]
-    pq.write_table(pa.Table.from_pylist(bad), tmp_path / "bad.parquet")
+    write_manifest(tmp_path / "bad.parquet", bad)
     with pytest.raises(UsageError, match=r"bad\.jpg: .*run train\.prepare again"):
         evaluate(bundle, [tmp_path / "bad.parquet"], tmp_path / "out", compute)
     with pytest.raises(UsageError, match="rename one"):
@@ -73,7 +78,7 @@ def test_ranges_are_those_of_what_goes_into_the_convolutions(tmp_path):
     bundle = make_bundle(tmp_path / "tiny")
     graph = partial(build_graph, architecture=TINY, size=32)
     batch = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
-    ranges = measure_ranges(bundle, graph, [batch[:2], batch[2:]], ["block5_conv3"])
+    ranges = measure_ranges(bundle.weights, graph, [batch[:2], batch[2:]], ["block5_conv3"])
     assert len(ranges) == 12
     assert "block5_conv3" not in ranges
     # What goes into the first is the picture less ImageNet's means.
@@ -90,6 +95,42 @@ def test_ranges_are_those_of_what_goes_into_the_convolutions(tmp_path):
     found, expected = (p.predict_raw(list(batch)).age for p in (quick, exact))
     assert found == pytest.approx(expected, abs=1)
     assert not np.array_equal(found, expected)
+
+
+def test_training_in_8_bits_rounds_as_prediction_does(tmp_path):
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(0, rng.uniform(0.1, 2, 16), (3, 3, 3, 16)).astype(np.float32)
+    weights = {"conv/kernel": kernel, "conv/bias": np.zeros(16, np.float32)}
+    write_weights(tmp_path / "weights.h5", weights)
+    batch = rng.integers(0, 256, (2, 12, 12, 3), np.uint8)
+
+    def run(ranges):
+        graph = GraphBuilder(tmp_path / "weights.h5", ranges)
+        pixels = graph.images((12, 12), mean=0.0, scale=1 / 255)
+        model = graph.build({"conv": graph.conv(pixels, "conv", 3)})
+        return run_on_processor(model, "int8")(batch)["conv"].transpose(0, 2, 3, 1)
+
+    inside = (0.0, 0.77)
+    layer = RoundedConv2D(16, 3, padding="same", inside=inside)
+    layer.build((None, None, None, 3))
+    layer.kernel.assign(kernel)
+    found, rounded, exact = (
+        np.asarray(layer(batch / np.float32(255))),
+        run({"conv": inside}),
+        run({}),
+    )
+    assert found == pytest.approx(rounded, abs=1e-3)
+    assert np.abs(rounded - exact).max() > 0.1
+
+
+def test_rounding_network_takes_the_weights_of_the_plain_one(tmp_path):
+    bundle = make_bundle(tmp_path / "tiny")
+    network = build_network(TINY)
+    rounding = in_8_bits(network, {"block5_conv3": (0.0, 2.0)})
+    assert [v.path for v in rounding.weights] == [v.path for v in network.weights]
+    assign_weights(rounding, bundle.weights)
+    kinds = [type(layer) for layer in rounding.get_layer("vgg16").layers]
+    assert kinds.count(RoundedConv2D) == 1
 
 
 def test_gaps_name_groups_of_enough_faces():

@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import cv2
 import numpy as np
@@ -45,7 +42,7 @@ from batchage.types import Detections, FaceCrop, FaceRecord, ImageArray, Predict
 from batchage.write.schema import face_values
 from train.card import model_card
 from train.command import explain_errors
-from train.data import read_manifests, read_pixels
+from train.manifest import read_manifests, read_pixels
 
 BATCH = 32
 PLOTS = "plots"

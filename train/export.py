@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 import tempfile
 from bisect import bisect_left
-from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pyarrow as pa
@@ -39,17 +35,13 @@ from batchage.predict.predictor import (
     interval_reach,
     scale_probability,
 )
-from batchage.types import ImageArray
 from train.command import explain_errors
-from train.data import Faces, read_manifests
-from train.quantize import measure_ranges
+from train.data import Faces, some_crops
+from train.manifest import read_manifests
+from train.quantize import NOT_IN_8_BITS, measure_ranges
 from train.run import Run
 
 FACES_PER_SCALE = 60
-RANGE_FACES = 320
-RANGE_BATCH = 32
-NOT_IN_8_BITS = ("block1_conv1",)
-"""It sees the picture itself, and takes little of the time."""
 SCALE_STEPS = 128
 """Steps in which a scale gets smaller, down from what each year by itself would need."""
 TINY = 1e-12
@@ -207,7 +199,7 @@ def export(run_folder: Path, manifests: list[Path], output: Path) -> Bundle:
         "outputs": {"age": "years", "gender": "probability of female"},
         "training": {
             "recipe": recipe.name,
-            "validation_age_mae": round(best["val_age_mae"], 4),
+            "validation_age_error": round(best["val_age_error"], 4),
             "hours": round(run.at["seconds"] / 3600, 3),
         },
     }
@@ -219,24 +211,15 @@ def export(run_folder: Path, manifests: list[Path], output: Path) -> Bundle:
         compute = choose_compute(precision="float32")
         fitted = calibration_of(Predictor(bundle, compute, DEFAULT_BATCH_SIZE), rows)
         size = spec["input_size"]
-        ranges = measure_ranges(
-            bundle,
+        ranges = run.ranges or measure_ranges(
+            bundle.weights,
             partial(build_graph, architecture=recipe.architecture, size=size),
-            _some_crops(rows, size),
+            some_crops(rows, size),
             NOT_IN_8_BITS,
         )
     return save_bundle(
         output, KIND, weights, {**spec, "calibration": asdict(fitted), RANGES: ranges}
     )
-
-
-def _some_crops(rows: pa.Table, size: int) -> Iterator[ImageArray]:
-    """Batches of a manifest's crops, from all over it."""
-    n_faces = min(RANGE_FACES, rows.num_rows)
-    chosen = np.linspace(0, rows.num_rows - 1, n_faces).round().astype(int)
-    data = Faces(rows.take(chosen), size, RANGE_BATCH)
-    for index in range(len(data)):
-        yield data[index][0].astype(np.uint8)
 
 
 def main() -> None:

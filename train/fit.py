@@ -11,17 +11,16 @@ a run that was stopped, at the batch where its state was last saved.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
+import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import keras
 import numpy as np
+import pyarrow as pa
 from tqdm import tqdm
 
 from batchage.bundle import (
@@ -34,12 +33,16 @@ from batchage.bundle import (
 )
 from batchage.errors import UsageError
 from batchage.hardware import choose_compute
-from batchage.predict.network import KIND, build_network, load_imagenet
+from batchage.predict.network import KIND, build_graph, build_network, load_imagenet
+from train.backend import keras
 from train.command import explain_errors
-from train.data import Faces, read_manifests
-from train.losses import age_distance, distribution_loss, gender_accuracy, gender_loss
+from train.data import Faces, some_crops
+from train.losses import age_distance, distribution_loss, gender_loss
+from train.manifest import read_manifests
+from train.quantize import NOT_IN_8_BITS, in_8_bits, measure_ranges
 from train.recipe import Phase, Recipe, read_recipe
 from train.run import Run
+from train.validate import Figures, describe, validate
 
 SAVE_EVERY = 200
 WARM_UP = 0.1
@@ -91,28 +94,37 @@ class SaveState(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps the averaged weights with the smallest validation age error.
+    """Keeps the averaged weights with the smallest validation age error, the mean over sources.
 
-    It comes after `SwapEMAWeights` in the list, so that it sees the averaged weights.
+    It comes after `SwapEMAWeights` in the list, so that it sees the averaged weights, and before
+    the loggers, which write what it adds to the logs.
     """
 
-    def __init__(self, run: Run, saved: SaveState) -> None:
+    def __init__(self, run: Run, saved: SaveState, validation: Faces) -> None:
         """Compare with the best of the run so far."""
         super().__init__()
-        self.run, self.saved = run, saved
+        self.run, self.saved, self.validation = run, saved, validation
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Save if better, and record that the epoch is done."""
-        phase, error = self.run.at["phase"], float(logs["val_age_loss"])
+        """Save if better, record that the epoch is done, and print the validation."""
+        figures = validate(self.model, self.validation)
+        mean = Figures.mean(figures)
+        logs |= {"val_age_error": mean.age_error, "val_gender_accuracy": mean.gender_accuracy}
+        for source, figure in figures.items():
+            logs[f"val_{source}_age_error"] = figure.age_error
+            logs[f"val_{source}_gender_accuracy"] = figure.gender_accuracy
+        phase, error = self.run.at["phase"], mean.age_error
         best = self.run.at.get("best")
         # A finer phase starts anew: its pictures are larger, and the export takes its size.
-        if best is None or best["phase"] != phase or not error >= best["val_age_mae"]:
+        if best is None or best["phase"] != phase or not error >= best["val_age_error"]:
             # Without the optimizer: the next phase has another, and a schedule from its start.
-            partial = self.run.folder / "best.partial"
-            write_weights(partial, network_weights(self.model))
-            partial.replace(self.run.best)
-            best = {"phase": phase, "epoch": epoch, "val_age_mae": error}
+            unfinished = self.run.folder / "best.partial"
+            write_weights(unfinished, network_weights(self.model))
+            unfinished.replace(self.run.best)
+            best = {"phase": phase, "epoch": epoch, "val_age_error": error}
         self.run.move_to(**self.saved.finished, best=best)
+        name, epochs = self.run.recipe.phases[phase].name, self.run.recipe.phases[phase].epochs
+        print(f"{name} {epoch + 1}/{epochs}: validation {describe(figures)}", flush=True)
 
 
 class Bar(keras.callbacks.Callback):  # type: ignore[misc]
@@ -140,13 +152,8 @@ class Bar(keras.callbacks.Callback):  # type: ignore[misc]
         self._bar.update(self.data.batch_size)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Close it and print the validation."""
+        """Close it."""
         self._bar.close()
-        print(
-            f"{self.name} {epoch + 1}/{self.epochs}: validation age error "
-            f"{logs['val_age_loss']:.3f} years, gender {logs['val_gender_accuracy']:.4f}",
-            flush=True,
-        )
 
 
 class LayerwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
@@ -205,7 +212,6 @@ def compile_phase(network: Any, phase: Phase, recipe: Recipe, steps: int) -> Non
             "gender": gender_loss,
         },
         loss_weights=recipe.loss_weights or None,
-        metrics={"gender": keras.metrics.MeanMetricWrapper(gender_accuracy, name="accuracy")},
         jit_compile=False,
     )
     # The network's own, which with float16 is the one that scales the loss.
@@ -266,14 +272,10 @@ def fit(
     strategy = strategy or choose_strategy()
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_global_policy(choose_compute().keras_policy)
-    with strategy.scope():
-        network = build_network(recipe.architecture)
     if run.at["phase"] == len(recipe.phases):
         print(f"{folder}: this run is finished", flush=True)
     elif run.at["phase"] or run.state():
         print(f"{folder}: going on with a run that was stopped", flush=True)
-    else:
-        load_start(network, weights)
     for number, phase in enumerate(recipe.phases):
         if number < run.at["phase"]:
             continue
@@ -284,16 +286,40 @@ def fit(
             recipe.seed,
             recipe.augmentation,
             recipe.balance,
+            phase.share,
         )
         plain = Faces(validation, phase.size, recipe.batch_size)
         with strategy.scope():
+            network = build_network(recipe.architecture)
+            if number:
+                assign_weights(network, run.best)
+            elif not run.state():
+                load_start(network, weights)
+            if phase.in_8_bits:
+                network = _rounding(network, run, training, phase.size)
             compile_phase(network, phase, recipe, phase.epochs * augmented.batches_per_epoch)
-        if number and not run.state():
-            assign_weights(network, run.best)
+        if "start" not in run.at:
+            figures = validate(network, plain)
+            print(f"before training: validation {describe(figures)}", flush=True)
+            run.move_to(start=Figures.mean(figures).age_error)
         while run.at["epoch"] < phase.epochs and not run.is_stale():
             train_epoch(network, run, augmented, plain)
         run.move_to(phase=number + 1, epoch=0, step=0, state=None)
     return run
+
+
+def _rounding(network: Any, run: Run, training: pa.Table, size: int) -> Any:
+    """The network with its weights, rounding as in 8 bits by ranges that are measured once."""
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.h5"
+        write_weights(weights, network_weights(network))
+        if not run.ranges:
+            graph = partial(build_graph, architecture=run.recipe.architecture, size=size)
+            crops = some_crops(training, size)
+            run.move_to(ranges=measure_ranges(weights, graph, crops, NOT_IN_8_BITS))
+        rounding = in_8_bits(network, run.ranges)
+        assign_weights(rounding, weights)
+    return rounding
 
 
 def train_epoch(network: Any, run: Run, training: Faces, validation: Faces) -> None:
@@ -314,7 +340,6 @@ def train_epoch(network: Any, run: Run, training: Faces, validation: Faces) -> N
     try:
         network.fit(
             training,
-            validation_data=validation,
             initial_epoch=epoch,
             epochs=epoch + 1,
             # The order is `training`'s own: Keras would shuffle the batches once more.
@@ -323,8 +348,8 @@ def train_epoch(network: Any, run: Run, training: Faces, validation: Faces) -> N
             callbacks=[
                 save,
                 keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-                KeepBest(run, save),
                 Bar(phase.name, training, phase.epochs),
+                KeepBest(run, save, validation),
                 keras.callbacks.TensorBoard(
                     run.folder / "tensorboard" / phase.name, write_graph=False
                 ),
@@ -338,6 +363,20 @@ def train_epoch(network: Any, run: Run, training: Faces, validation: Faces) -> N
     finally:
         # An interrupt skips this callback, which closes the file.
         log.on_train_end()
+
+
+def conclusion(run: Run) -> str:
+    """What came of a finished run, in sentences."""
+    best, start = run.at["best"], run.at["start"]
+    phase = run.recipe.phases[best["phase"]].name
+    said = (
+        f"{run.best}: the best validation error is {best['val_age_error']:.3f} years, after epoch "
+        f"{best['epoch'] + 1} of phase {phase}; before training it was {start:.3f}. "
+        f"The run took {run.at['seconds'] / 3600:.2f} hours."
+    )
+    if best["val_age_error"] >= start:
+        said += " Training made it no better: keep the weights that it started from."
+    return said
 
 
 def main() -> None:
@@ -355,7 +394,7 @@ def main() -> None:
     with explain_errors("fit", "the same command goes on from the last saved batch"):
         recipe = read_recipe(arguments.recipe)
         run = fit(recipe, arguments.manifest, arguments.weights, arguments.output)
-        print(f"best weights in {run.best}: {run.at['best']}, {run.at['seconds'] / 3600:.2f} hours")
+        print(conclusion(run))
 
 
 if __name__ == "__main__":

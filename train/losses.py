@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import keras
-from keras import ops
+from train.backend import keras, ops
 
 TINY = 1e-7
 
@@ -41,9 +40,3 @@ def gender_loss(y_true: Any, y_pred: Any) -> Any:
     """Binary cross-entropy `(B,)`; zero where the gender is unknown (negative)."""
     known = ops.cast(y_true[:, 0] >= 0, y_pred.dtype)
     return known * keras.losses.binary_crossentropy(ops.maximum(y_true, 0.0), y_pred)
-
-
-def gender_accuracy(y_true: Any, y_pred: Any) -> Any:
-    """1 where right `(B,)`; unknown genders count as right."""
-    right = (y_pred[:, 0] >= 0.5) == (y_true[:, 0] >= 0.5)
-    return ops.cast(right | (y_true[:, 0] < 0), "float32")

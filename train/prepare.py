@@ -1,10 +1,15 @@
-"""Labelled pictures → manifest: landmarks, duplicate groups and a seeded split, in Parquet.
+r"""Labelled pictures → manifest: landmarks, near-copies and splits, in Parquet.
 
     python -m train.prepare --utkface DIR -o runs/utkface.parquet
     python -m train.prepare --csv labels.csv -o runs/mine.parquet
+    python -m train.prepare --manifest runs/utkface.parquet --manifest runs/mine.parquet \
+        -o runs/both.parquet
 
-A picture with several faces is represented by the one nearest its middle. A picture in which no
-face is found stays in its split, framed as if it were itself a chip (`framing` = `whole_picture`).
+Sources may be given together; those that were prepared before are taken over as they are, but for
+near-copies: a training or validation picture that resembles a test picture of any source is left
+out. A picture with several faces is represented by the one nearest its middle. A picture in which
+no face is found stays in its split, framed as if it were itself a chip (`framing` =
+`whole_picture`).
 """
 
 from __future__ import annotations
@@ -14,13 +19,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from batchage.align import whole_picture
@@ -31,35 +33,20 @@ from batchage.errors import BatchageError, DecodeError, UsageError
 from batchage.evaluation.join import central_face
 from batchage.evaluation.labels import Label, read_csv, read_utkface
 from batchage.hardware import choose_compute
-from batchage.types import ImageArray
 from train.command import explain_errors
+from train.manifest import LEFT_OUT, SCHEMA, SPLITS, read_manifest
+from train.near_copies import (
+    WHOLE_BITS,
+    Changes,
+    aligned_crop,
+    difference_hash,
+    groups_of,
+    near_pairs,
+    separate,
+)
 
 BATCH = 32
-DUPLICATE_BITS = 12
-SPLITS = ("train", "validation", "test")
 SHARES = (0.84, 0.06, 0.10)
-
-
-def difference_hash(image: ImageArray) -> NDArray[np.uint64]:
-    """256-bit difference hash of a picture: four uint64; near-duplicates differ in few bits."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA).astype(np.int16)
-    return np.packbits(small[:, 1:] > small[:, :-1]).view(np.uint64)
-
-
-def duplicate_groups(hashes: NDArray[np.uint64], bits: int = DUPLICATE_BITS) -> NDArray[np.int32]:
-    """Group numbers `(n,)` of hashes `(n, 4)`; chains of hashes within `bits` bits share one."""
-    left, right = [], []
-    for start in range(0, len(hashes), 256):
-        block = hashes[start : start + 256, None]
-        distance = np.bitwise_count(block ^ hashes[None, start:]).sum(axis=2, dtype=np.int16)
-        i, j = np.nonzero(distance <= bits)
-        left.append(i + start)
-        right.append(j + start)
-    rows, columns = np.concatenate(left), np.concatenate(right)
-    n = len(hashes)
-    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(n, n))
-    return connected_components(graph, directed=False)[1].astype(np.int32)
 
 
 def split_groups(
@@ -72,8 +59,14 @@ def split_groups(
     return [SPLITS[i] for i in np.searchsorted(edges, position, side="right")]
 
 
-def describe(labels: list[Label], detector: Detector) -> pa.Table:
-    """Decode and detect every picture; the manifest's columns but for group and split."""
+def describe(labels: list[Label], source: str, detector: Detector) -> list[dict[str, object]]:
+    """Decode and detect every picture; a manifest's rows, `split` only where the label has one.
+
+    Args:
+        labels: The pictures.
+        source: What pictures are from whose label names no source.
+        detector: Finds the faces.
+    """
     rows: list[dict[str, object]] = []
     unreadable = 0
     with tqdm(total=len(labels), unit=" pictures", file=sys.stderr) as bar:
@@ -93,6 +86,7 @@ def describe(labels: list[Label], detector: Detector) -> pa.Table:
                 rows.append(
                     {
                         "path": str(label.path.absolute()),
+                        "source": label.source or source,
                         "age_min": label.age_min,
                         "age_max": label.age_max,
                         "gender": label.gender,
@@ -102,6 +96,8 @@ def describe(labels: list[Label], detector: Detector) -> pa.Table:
                         "n_faces": len(found),
                         "framing": "whole_picture" if index is None else "face",
                         "hash": difference_hash(image).tobytes(),
+                        "crop_hash": difference_hash(aligned_crop(image, points)).tobytes(),
+                        "split": label.split,
                     }
                 )
             bar.update(len(batch))
@@ -109,68 +105,149 @@ def describe(labels: list[Label], detector: Detector) -> pa.Table:
         raise BatchageError("none of the labelled pictures could be read")
     if unreadable:
         print(f"{unreadable} unreadable pictures were left out", file=sys.stderr)
-    return pa.Table.from_pylist(rows)
+    return rows
+
+
+def check_splits(labels: list[Label]) -> None:
+    """See that all labels state one of the splits, or none does.
+
+    Raises:
+        UsageError: Some do and some don't, or a split has another name.
+    """
+    for label in labels:
+        if label.split is not None and label.split not in SPLITS:
+            raise UsageError(
+                f"{label.written}: split {label.split!r}, give {', '.join(SPLITS)}, or leave the "
+                "column out and splits are drawn"
+            )
+    without = next((label for label in labels if label.split is None), None)
+    if without and any(label.split for label in labels):
+        raise UsageError(f"{without.written}: has no split, while others do; give one to each")
 
 
 def prepare(
-    labels: list[Label], detector: Detector, seed: int, shares: Sequence[float] = SHARES
+    labels: list[Label],
+    detector: Detector,
+    seed: int,
+    shares: Sequence[float] = SHARES,
+    source: str = "",
 ) -> pa.Table:
-    """The manifest of labelled pictures."""
-    table = describe(labels, detector)
-    hashes = np.frombuffer(b"".join(table["hash"].to_pylist()), np.uint64).reshape(-1, 4)
-    groups = duplicate_groups(hashes)
-    table = table.append_column("duplicate_group", pa.array(groups))
-    table = table.append_column("split", pa.array(split_groups(groups, seed, shares)))
+    """The manifest of labelled pictures, with their own splits, or drawn ones.
+
+    Args:
+        labels: The pictures.
+        detector: Finds the faces.
+        seed: Of the draw.
+        shares: Of the splits that are drawn.
+        source: What pictures are from whose label names no source.
+
+    Raises:
+        UsageError: The stated splits can't be used.
+    """
+    check_splits(labels)
+    rows = describe(labels, source, detector)
+    hashes = np.frombuffer(b"".join(row["hash"] for row in rows), np.uint64).reshape(-1, 4)  # type: ignore[misc]
+    groups = groups_of(near_pairs(hashes, WHOLE_BITS), len(rows))
+    drawn = split_groups(groups, seed, shares)
+    for row, group, split in zip(rows, groups.tolist(), drawn, strict=True):
+        row["duplicate_group"] = group
+        row["split"] = row["split"] or split
+    table = pa.Table.from_pylist(rows, SCHEMA)
     return table.replace_schema_metadata({"batchage.split_seed": str(seed)})
 
 
-def summarise(table: pa.Table) -> None:
-    """Print counts by split, by framing, and of duplicates."""
-    splits, framings = table["split"].to_pylist(), table["framing"].to_pylist()
-    print(f"{'split':<12}{'pictures':>10}{'no face found':>15}")
-    for split in SPLITS:
-        inside = [f for s, f in zip(splits, framings, strict=True) if s == split]
-        print(f"{split:<12}{len(inside):>10}{inside.count('whole_picture'):>15}")
-    sizes = np.bincount(np.asarray(table["duplicate_group"]))
-    repeated = sizes[sizes > 1]
-    print(f"{len(repeated)} groups of near-duplicates with {int(repeated.sum())} pictures")
+def join_manifests(tables: Sequence[pa.Table]) -> pa.Table:
+    """Several manifests as one; groups of near-duplicates stay apart."""
+    joined, offset = [], 0
+    for table in tables:
+        groups = np.asarray(table["duplicate_group"]) + offset
+        offset = int(groups.max(initial=offset - 1)) + 1
+        index = table.column_names.index("duplicate_group")
+        column = pa.array(groups, pa.int32())
+        joined.append(table.set_column(index, "duplicate_group", column).cast(SCHEMA))
+    return pa.concat_tables(joined)
+
+
+def summarise(table: pa.Table, changes: Changes) -> None:
+    """Print counts by source and split, by framing, and of near-copies."""
+    columns = (table[name].to_pylist() for name in ("source", "split", "framing"))
+    rows = list(zip(*columns, strict=True))
+    print(f"{'source':<22}{'split':<12}{'pictures':>10}{'no face found':>15}")
+    for source in sorted({source for source, _, _ in rows}):
+        for split in (*SPLITS, LEFT_OUT):
+            inside = [framing for *place, framing in rows if place == [source, split]]
+            if inside:
+                no_face = inside.count("whole_picture")
+                print(f"{source:<22}{split:<12}{len(inside):>10}{no_face:>15}")
+    print(f"{changes.pairs} pairs of near-copies")
+    for source, count in sorted(changes.by_test.items()):
+        print(f"{count} pictures of {source} left out: near-copies of test pictures")
+    print(f"{changes.to_training} pictures moved from validation to their near-copies in training")
+    print(f"{changes.contradicting} training pictures left out: near-copies' labels contradict")
+    print(f"{changes.agreed} training pictures given their near-copies' mean age")
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Make a manifest of labelled pictures.")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--utkface", type=Path, metavar="DIR", help="labels from UTKFace names")
-    source.add_argument("--csv", type=Path, help="columns path, age (or age_min, age_max), gender")
+    parser.add_argument("--utkface", type=Path, metavar="DIR", help="labels from UTKFace names")
+    parser.add_argument(
+        "--csv",
+        type=Path,
+        action="append",
+        default=[],
+        help="columns path, age (or age_min, age_max), gender, group, source, split; may be "
+        "given several times",
+    )
+    parser.add_argument(
+        "--manifest",
+        type=Path,
+        action="append",
+        default=[],
+        help="pictures that were prepared before; may be given several times",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="manifest, .parquet")
-    parser.add_argument("--seed", type=int, default=0, help="of the split")
+    parser.add_argument("--seed", type=int, default=0, help="of splits that are drawn")
     parser.add_argument(
         "--shares",
         type=float,
         nargs=3,
         default=SHARES,
         metavar=tuple(split.upper() for split in SPLITS),
-        help="of the splits (default: %(default)s)",
+        help="of splits that are drawn (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keep-labels",
+        action="store_true",
+        help="leave labels of near-copies in training as they are",
     )
     parser.add_argument("--detect-size", type=int, default=DetectorSettings().detect_size)
     arguments = parser.parse_args()
     with explain_errors("prepare"):
         if min(arguments.shares) < 0 or not arguments.shares[0] > 0:
             raise UsageError("--shares: give three shares such as 0.84 0.06 0.1, none negative")
-        labels = read_utkface(arguments.utkface) if arguments.utkface else read_csv(arguments.csv)
-        settings = DetectorSettings(detect_size=arguments.detect_size)
-        detector = create_detector(DEFAULT_DETECTOR, settings, choose_compute())
+        sources = [(path.stem, read_csv(path)) for path in arguments.csv]
+        if arguments.utkface:
+            sources.insert(0, (arguments.utkface.name, read_utkface(arguments.utkface)))
+        tables = [read_manifest(path) for path in arguments.manifest]
+        if not sources and not tables:
+            raise UsageError("no pictures: give --utkface, --csv or --manifest")
         # Detection takes long: whether its result can be written is found out first.
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         partial = arguments.output.with_suffix(".partial")
         partial.touch()
         try:
-            table = prepare(labels, detector, arguments.seed, arguments.shares)
+            if sources:
+                settings = DetectorSettings(detect_size=arguments.detect_size)
+                detector = create_detector(DEFAULT_DETECTOR, settings, choose_compute())
+            for name, labels in sources:
+                tables.append(prepare(labels, detector, arguments.seed, arguments.shares, name))
+            table, changes = separate(join_manifests(tables), agree=not arguments.keep_labels)
             pq.write_table(table, partial)
             partial.replace(arguments.output)
         finally:
             partial.unlink(missing_ok=True)
-        summarise(table)
+        summarise(table, changes)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from batchage.errors import UsageError
 from batchage.predict.network import Architecture
-from train.data import Augmentation
+from train.augment import Augmentation
 
 SMALLEST_SIZE = 32
 
@@ -25,6 +25,8 @@ class Phase:
         size: Side of the crops in pixels.
         frozen_blocks: VGG16 blocks, from the input, that stay as they are: 0 to 5.
         learning_rate: Highest rate of a warm-up followed by a cosine.
+        share: Of the training pictures that an epoch takes, above 0 to 1.
+        in_8_bits: Whether convolutions round as they will in 8 bits (quantisation-aware training).
     """
 
     name: str
@@ -32,6 +34,8 @@ class Phase:
     size: int
     frozen_blocks: int
     learning_rate: float
+    share: float = 1.0
+    in_8_bits: bool = False
 
     def __post_init__(self) -> None:
         _require(_whole(self.epochs, 1), f"epochs = {self.epochs!r}: give 1 or more")
@@ -43,6 +47,10 @@ class Phase:
         _require(
             isinstance(self.learning_rate, float) and self.learning_rate > 0,
             f"learning_rate = {self.learning_rate!r}: give a number such as 3e-5",
+        )
+        _require(
+            isinstance(self.share, (int, float)) and 0 < self.share <= 1,
+            f"share = {self.share!r}: give a number above 0, up to 1",
         )
 
 
@@ -57,12 +65,13 @@ class Recipe:
         batch_size: Pictures at once.
         age_sigma: Years, of the Gaussian that an exact age becomes at age 0.
         age_sigma_slope: Years that it grows with each year of age: old faces are harder to date.
-        balance: How far rare ages are drawn more often: 0 each picture once an epoch, 1 all ages
-            equally often.
+        balance: How far rare ages of each source are drawn more often: 0 each picture once an
+            epoch, 1 all ages and sources equally often.
         layer_decay: Factor of the learning rate from each block of the trunk to the one before.
         ema: Momentum of the averaged weights, which are validated and exported.
         weight_decay: Of AdamW.
-        patience: Epochs without a better validation age error before a phase ends.
+        patience: Epochs without a better validation age error, the mean over sources, before a
+            phase ends.
         loss_weights: By output: `age_distribution`, `age`, `gender`.
         architecture: Of the layers after the trunk.
         augmentation: Random changes of training crops.

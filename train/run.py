@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from batchage.errors import UsageError
+from batchage.graph import Range
 from batchage.write.files import write_json
 from train.recipe import Recipe
 
@@ -19,8 +20,9 @@ class Run:
         folder: Its path.
         best: The averaged weights of the best validation.
         at: Phase, epoch and step that come next; file name of the saved state; seconds spent;
-            `best`: phase, epoch and validation age error of the best weights; `recipe` and
-            `manifests` that the run was begun with.
+            `best`: phase, epoch and validation age error of the best weights; `start`: the
+            validation age error before training; `ranges` for 8 bits; `recipe` and `manifests`
+            that the run was begun with.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -76,6 +78,11 @@ class Run:
             return Recipe.from_dict(self.at["recipe"])
         except (KeyError, TypeError, ValueError):
             raise UsageError(f"{self.folder}: no run in it; run train.fit first") from None
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """What convolutions round by in the phases in 8 bits; empty before the first of them."""
+        return {name: (low, high) for name, (low, high) in self.at.get("ranges", {}).items()}
 
     def state(self) -> Path | None:
         """Weights and optimizer of an unfinished phase."""

@@ -12,6 +12,7 @@ from batchage.errors import UsageError
 from batchage.evaluation.metrics import OLDEST
 
 UTKFACE_NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_\d+.*\.jpe?g", re.IGNORECASE)
+UTKFACE = "utkface"
 UTKFACE_RACES = ("White", "Black", "Asian", "Indian", "Other")
 GENDERS = {
     "0": "male",
@@ -34,6 +35,8 @@ class Label:
         gender: `male`, `female`, or None where it isn't known.
         group: The data set's own label of a group, such as UTKFace's race, or None.
         written: The path as the label's source has it.
+        source: Where the picture comes from, or None where nothing says so.
+        split: The split that the labels' file states, or None.
     """
 
     path: Path
@@ -42,6 +45,8 @@ class Label:
     gender: str | None = None
     group: str | None = None
     written: str = ""
+    source: str | None = None
+    split: str | None = None
 
 
 def read_utkface(folder: Path) -> list[Label]:
@@ -55,7 +60,7 @@ def read_utkface(folder: Path) -> list[Label]:
         if match := UTKFACE_NAME.fullmatch(path.name):
             age = float(match[1])
             gender, race = GENDERS[match[2]], UTKFACE_RACES[int(match[3])]
-            labels.append(Label(path, age, age, gender, race, str(path)))
+            labels.append(Label(path, age, age, gender, race, str(path), UTKFACE))
     if not labels:
         raise UsageError(f"{folder}: no file is named AGE_GENDER_RACE_TIMESTAMP….jpg; give --csv")
     return labels
@@ -93,17 +98,23 @@ def _parse_row(row: dict[str, str | None], folder: Path) -> Label:
         low,
         high,
         GENDERS.get(text),
-        (row.get("group") or row.get("race") or "").strip() or None,
+        _text(row, "group", "race"),
         path,
+        _text(row, "source", "part"),
+        _text(row, "split"),
     )
+
+
+def _text(row: dict[str, str | None], *names: str) -> str | None:
+    """What the first of these columns that isn't empty holds."""
+    return next((text for name in names if (text := (row.get(name) or "").strip())), None)
 
 
 def read_csv(file: Path) -> list[Label]:
     """Labels from a CSV file with `path` and `age`, or `age_min` and `age_max`.
 
-    `gender` (male, female, 0, 1) and `group` (or `race`) are optional; an empty `age_max` has no
-    upper bound.
-    Paths are relative to the file's folder.
+    `gender` (male, female, 0, 1), `group` (or `race`), `source` (or `part`) and `split` are
+    optional; an empty `age_max` has no upper bound. Paths are relative to the file's folder.
 
     Raises:
         UsageError: The file or one of its lines can't be used; the message names the line.
