@@ -1,5 +1,5 @@
 """`python -m batchage`."""
 
-from batchage.cli import main
+from batchage.command import main
 
 main()

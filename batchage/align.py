@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from batchage.shrink import shrink
+from batchage.pixels import shrink
 from batchage.types import FaceCrop, FloatArray, ImageArray, Pose
 
 CHIP_SIDE = 200

@@ -10,16 +10,14 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 from batchage.align import align
-from batchage.bundle import load_bundle
 from batchage.config import ScanConfig
 from batchage.decode import to_rgb
 from batchage.detect import create_detector
 from batchage.errors import UsageError
-from batchage.hardware import choose_compute
-from batchage.predict.network import KIND
-from batchage.predict.predictor import Predictor
+from batchage.networks import choose_compute, load_bundle
+from batchage.predict import KIND, Predictor
 from batchage.types import FaceRecord, ImageArray, box_sizes
-from batchage.write.schema import FACES, face_values
+from batchage.write import FACES, face_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

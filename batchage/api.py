@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 
 from batchage.config import ScanConfig
-from batchage.engines import Identity, create_engine
+from batchage.engines import ENGINES, create_engine
+from batchage.places import locate
 from batchage.profile import Profile
-from batchage.sink import Sink
-from batchage.storage import locate
-from batchage.store import make_sink
-from batchage.types import ImageRecord, ImageRef
+from batchage.results import Sink, make_sink
+from batchage.types import Identity, ImageRecord, ImageRef
 from batchage.version import __version__
 from batchage.walk import absolute_input, disk_of, iter_images
-from batchage.write import read_table
-from batchage.write.schema import FACES, IMAGES, faces_batch, images_batch
+from batchage.write import FACES, IMAGES, faces_batch, images_batch, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,9 +82,10 @@ class Scan:
             inputs: What `refs` came from: an interrupted scan goes on only with the same.
 
         Raises:
-            UsageError: The output's suffix is unknown.
+            UsageError: The output's suffix or the engine is unknown.
         """
         self._refs, self._config, self._inputs = refs, config, list(inputs)
+        ENGINES.require(config.engine)
         self.sink: Sink = make_sink(config)
         self.profile = Profile()
         self.model_id = ""

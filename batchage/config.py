@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import Any
 
 from batchage.errors import UsageError
-from batchage.storage import without_password
-from batchage.walk import ScanFilter
-
-if TYPE_CHECKING:
-    from batchage.storage import AnyPath
+from batchage.places import AnyPath, without_password
 
 DEFAULT_DETECTOR = "retinaface-mobilenet025"
 DEFAULT_MODEL = "vgg16-utkface"
@@ -26,6 +25,54 @@ LOCAL, RAY = "local", "ray"
 DAY = 86_400
 RESULTS_VERSION = 4
 """Raised when the same photos and settings give other rows: such tables aren't continued."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFilter:
+    """Which files of a folder are looked at.
+
+    A pattern is a shell glob, matched with case against the path relative to the scanned folder
+    (POSIX form) and against the bare name. `*` also matches `/`; `**/` stands for any number of
+    folders, none included. A folder that `exclude` matches is not entered.
+
+    Attributes:
+        recursive: Enter subfolders.
+        include: Only files that match one of these; empty means all.
+        exclude: No file and no folder that matches one of these.
+        hidden: Also look at names that start with a dot.
+    """
+
+    recursive: bool = True
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    hidden: bool = False
+
+    def keeps_file(self, relative: str) -> bool:
+        """Whether a file at this path, relative to the scanned folder, is looked at."""
+        name = relative.rpartition("/")[2]
+        if name.startswith(".") and not self.hidden:
+            return False
+        if _matches(self.exclude, relative, name):
+            return False
+        return not self.include or _matches(self.include, relative, name)
+
+    def keeps_folder(self, relative: str) -> bool:
+        """Whether a folder at this path, relative to the scanned folder, is entered."""
+        name = relative.rpartition("/")[2]
+        if not self.recursive or (name.startswith(".") and not self.hidden):
+            return False
+        return not _matches(self.exclude, relative, name, relative + "/")
+
+
+def _matches(patterns: tuple[str, ...], *candidates: str) -> bool:
+    return any(_compiled(pattern).match(text) for pattern in patterns for text in candidates)
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    # NUL occurs in no path and passes fnmatch.translate unchanged.
+    marked = re.sub(r"(?:(?<=/)|^)\*\*/", "\0", pattern.removeprefix("./"))
+    return re.compile(fnmatch.translate(marked).replace("\0", "(?:.*/)?"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +187,6 @@ class ScanConfig:
             raise UsageError(f"save every {self.save_every} seconds: give 0 or more")
         if self.update and self.overwrite:
             raise UsageError("--update and --overwrite contradict each other: give one of them")
-        if self.engine not in (LOCAL, RAY):
-            raise UsageError(f"engine {self.engine!r}: choose {LOCAL} or {RAY}")
         if self.engine == LOCAL and self.ray != RaySettings():
             raise UsageError("addresses and actors are for the cluster: give --engine ray too")
         if self.checksum and not self.update:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Collection, Generator, Iterable
@@ -12,13 +11,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from batchage.ahead import result_of
 from batchage.align import align, estimate_similarity
-from batchage.budget import ByteBudget
-from batchage.bundle import load_bundle
 from batchage.config import DECODED_BYTES, ScanConfig
+from batchage.decode import (
+    N_DECODERS,
+    ByteBudget,
+    DecodePool,
+    Recropper,
+    decoded_ahead,
+    reduced_side,
+)
 from batchage.detect import create_detector
-from batchage.engines import Identity
+from batchage.drawing import CropWriter, ThumbnailWriter, Uploads
 from batchage.errors import (
     BatchageError,
     DecodeError,
@@ -26,20 +30,16 @@ from batchage.errors import (
     DecodeTimeoutError,
     TooLargeError,
 )
-from batchage.fetch import Fetched, Fetcher, FilesAhead
-from batchage.hardware import choose_compute
-from batchage.isolation import DecodePool
-from batchage.pictures import Uploads
-from batchage.predict.network import KIND
-from batchage.predict.predictor import Predictor
+from batchage.networks import choose_compute, load_bundle
+from batchage.places import Fetched, Fetcher, FilesAhead, result_of
+from batchage.predict import KIND, Predictor
 from batchage.profile import DECODE, WAIT, Profile
-from batchage.recrop import Recropper
-from batchage.thumbnails import CropWriter, ThumbnailWriter
 from batchage.types import (
     DecodedImage,
     Detections,
     FaceCrop,
     FaceRecord,
+    Identity,
     ImageRecord,
     ImageRef,
     Prediction,
@@ -50,9 +50,6 @@ from batchage.types import (
 DETECT_BATCH = {"cpu": 1, "gpu": 4}
 """Photos detected at once. On a CPU one, which is as fast, and gives a photo the same numbers
 whatever its neighbours are."""
-N_DECODERS = (
-    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-)
 LARGEST_SCALE = 1.25
 """Crop pixels a pixel of a reduced picture, above which a face is cut out of the full-size one.
 At 1.24 the age error grows by 0.01 years, at 1.96 by 0.13, at 2.5 by 0.23."""
@@ -68,16 +65,6 @@ STATUS_OF_ERROR = {
 }
 
 log = logging.getLogger("batchage")
-
-
-def decoded_ahead(n_decoders: int) -> int:
-    """Photos that are decoded, or about to be, before they are needed."""
-    return max(8, 2 * n_decoders)
-
-
-def reduced_side(detect_size: int) -> int:
-    """What the longest side of a photo that is decoded at a reduced scale is at least."""
-    return detect_size * 4 // 3
 
 
 @dataclass(slots=True, eq=False)

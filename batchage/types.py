@@ -273,3 +273,18 @@ class ImageRecord:
     seconds: float = 0.0
     thumbnail: str | None = None
     faces: list[FaceRecord] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the numbers in the rows depend on, besides the settings.
+
+    Attributes:
+        model_id: Bundle that predicts.
+        detector_id: What finds the faces, and in which arithmetic.
+        precision: Arithmetic of the predictor.
+    """
+
+    model_id: str
+    detector_id: str
+    precision: str

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import batchage
 from batchage.decode import decode
-from batchage.pictures import prepare_folder, save_picture
-from batchage.thumbnails import draw, thumbnail_name
+from batchage.drawing import draw, prepare_folder, save_picture, thumbnail_name
 
 PHOTOS = Path(__file__).parent / "photos"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import batchage
 from batchage.config import DEFAULT_DETECTOR
 from batchage.detect import create_detector
-from batchage.hardware import Compute
+from batchage.networks import Compute
 from batchage.types import ImageArray, box_sizes
 
 PHOTOS = Path(__file__).parent / "photos"

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer.main
 
-from batchage.cli import app
+from batchage.command import app
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "commands.md"
 HEAD = """# Commands

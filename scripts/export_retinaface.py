@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from batchage.bundle import RANGES, load_bundle, save_bundle
 from batchage.config import DetectorSettings
 from batchage.decode import decode
+from batchage.detect._retinaface_network import KIND, build_graph, build_network
 from batchage.detect.retinaface import CANVASES, CLOSE_UP, letterbox
-from batchage.detect.retinaface_network import KIND, build_graph, build_network
+from batchage.networks import RANGES, load_bundle, save_bundle
 from batchage.types import ImageArray
 from train.quantize import measure_ranges
 

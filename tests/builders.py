@@ -7,11 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchage.align import CHIP_SIDE, TEMPLATE
-from batchage.bundle import network_weights, save_bundle
 from batchage.config import ScanConfig
-from batchage.predict.network import KIND, Architecture, build_network
-from batchage.predict.predictor import Calibration
-from batchage.store import FileSink
+from batchage.networks import network_weights, save_bundle
+from batchage.predict import KIND, Architecture, Calibration, build_network
+from batchage.results.file_sink import FileSink
 from batchage.types import FaceRecord, Pose, Prediction
 from train.manifest import SCHEMA
 

@@ -8,21 +8,17 @@ from contextlib import contextmanager
 
 import pytest
 
-from batchage import lock
 from batchage.config import ScanConfig
 from batchage.errors import UsageError
-from batchage.reading import content_hash
-from batchage.storage import locate
-from batchage.store import FileSink
+from batchage.places import LocalFolder, StoreFolder, content_hash, locate
+from batchage.results import lock
+from batchage.results.file_sink import FileSink
 from batchage.types import ImageRecord, Status
 from batchage.walk import iter_images
-from batchage.write import output_paths, read_table
-from batchage.write.base import FORMATS
-from batchage.write.folders import LocalFolder
-from batchage.write.schema import FACES, IMAGES
-from batchage.write.stores import StoreFolder
+from batchage.write import FACES, IMAGES, output_paths, read_table
+from batchage.write.base import suffixes
 from batchage.write.tables import _OneFile, _OneTable
-from tests.test_write import make_face
+from tests.write.test_write import make_face
 
 ABOUT = {
     "version": "1",
@@ -33,7 +29,7 @@ ABOUT = {
     "filter": {"recursive": True},
     "inputs": ["photos"],
 }
-LOCAL = ["r", *(f"r{suffix}" for suffix in FORMATS)]
+LOCAL = ["r", *(f"r{suffix}" for suffix in suffixes())]
 REMOTE = ["memory://bucket/r", "memory://bucket/below/r.parquet", "memory://bucket/r.csv"]
 OUTPUTS = LOCAL + REMOTE
 LOCK_TIMES = {"RENEW_EVERY": 0.5, "OLD_AFTER": 3.0, "POLL_EVERY": 0.05, "SETTLE": 0.05}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from batchage.storage import filesystem_of
+from batchage.places.connections import filesystem_of
 from tests.command import ROOT
 from tests.s3_server import HOST, free_port, wait_until_it_answers
 

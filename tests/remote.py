@@ -6,7 +6,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from batchage import storage
+from batchage.places import patience
 
 
 class FlakyFileSystem(MemoryFileSystem):
@@ -65,8 +65,8 @@ def memory():
 @pytest.fixture
 def no_waits(monkeypatch):
     """Failed requests are repeated at once."""
-    monkeypatch.setattr(storage, "FIRST_WAIT", 0)
-    monkeypatch.setattr(storage, "LONGEST_WAIT", 0)
+    monkeypatch.setattr(patience, "FIRST_WAIT", 0)
+    monkeypatch.setattr(patience, "LONGEST_WAIT", 0)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from PIL import Image
 
 import batchage
 from batchage.analyzer import COLUMNS
-from batchage.detect.base import DETECTORS
 from batchage.errors import UsageError
 from tests.builders import make_bundle
 from tests.command import PHOTOS
@@ -63,8 +62,7 @@ class Middle:
         )
 
 
-def test_a_detector_of_ones_own(config, monkeypatch):
-    monkeypatch.setattr("batchage.detect.base.DETECTORS", dict(DETECTORS))
+def test_a_detector_of_ones_own(config):
     batchage.register_detector("middle", lambda settings, compute: Middle())
     result = batchage.scan(PHOTOS / "no-people", config=config, detector="middle")
     assert result.images.n_faces.tolist() == [1, 1]

@@ -15,9 +15,9 @@ import typer
 import yaml
 from packaging.requirements import Requirement
 
-from batchage.cli import app
+from batchage.command import app
 from batchage.config import RaySettings, ScanConfig
-from batchage.storage import is_url
+from batchage.places import is_url
 from batchage.version import __version__
 from tests.command import ROOT
 

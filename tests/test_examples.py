@@ -9,8 +9,8 @@ import pandas as pd
 from nbclient import NotebookClient
 from PIL import Image
 
-from batchage.bundle import load_bundle
-from batchage.predict.network import KIND
+from batchage.networks import load_bundle
+from batchage.predict import KIND
 from batchage.write import read_table
 from tests.command import ROOT
 

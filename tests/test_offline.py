@@ -25,7 +25,7 @@ if libc.prctl(22, 2, ctypes.byref(filter_), 0, 0) != 0:
     sys.exit(77)
 sys.argv = ["batchage", *sys.argv[1:]]
 """
-SCAN = "from batchage.cli import main; main()"
+SCAN = "from batchage.command.app import main; main()"
 TRY = "import socket; socket.socket()"
 pytestmark = pytest.mark.skipif(
     (platform.system(), platform.machine()) != ("Linux", "x86_64"),

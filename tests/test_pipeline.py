@@ -11,15 +11,12 @@ from PIL import Image
 
 from batchage import pipeline as pipeline_module
 from batchage.align import align
-from batchage.bundle import load_bundle
 from batchage.config import DetectorSettings, ScanConfig
-from batchage.decode import decode
+from batchage.decode import Recropper, decode
 from batchage.errors import OutputError, WorkerError
-from batchage.hardware import Compute
+from batchage.networks import Compute, load_bundle
 from batchage.pipeline import Pipeline
-from batchage.predict.network import KIND
-from batchage.predict.predictor import Predictor
-from batchage.recrop import Recropper
+from batchage.predict import KIND, Predictor
 from batchage.types import Detections
 from batchage.walk import iter_images
 from tests.builders import make_bundle
@@ -140,7 +137,7 @@ def test_thumbnail_that_cannot_be_drawn_costs_its_photo(run, tmp_path, monkeypat
     def fails(image, faces, side):
         raise ValueError("no font")
 
-    monkeypatch.setattr("batchage.thumbnails.draw", fails)
+    monkeypatch.setattr("batchage.drawing.thumbnails.draw", fails)
     make_photo(tmp_path / "photos" / "a.png")
     make_photo(tmp_path / "photos" / "b.png", NO_FACE)
     found = run(thumbnails=tmp_path / "thumbs")
@@ -171,7 +168,7 @@ def test_crash_and_hang_of_the_decoder_are_rows(run, tmp_path, monkeypatch):
 
 
 def faulty_pool(n_workers):
-    from batchage.isolation import DecodePool
+    from batchage.decode import DecodePool
 
     return DecodePool(n_workers, "tests.faulty:decode")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchage.hardware import load_tensorflow
+from batchage.networks import load_tensorflow
 
 load_tensorflow()
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from batchage.bundle import Bundle
-from batchage.evaluation.metrics import LABELS_BEHIND, Metrics
-from batchage.evaluation.report import Section, group_section, markdown_table, sections
+from batchage.evaluation import (
+    LABELS_BEHIND,
+    Metrics,
+    Section,
+    group_section,
+    markdown_table,
+    sections,
+)
+from batchage.networks import Bundle
 
 ENOUGH_FACES = 50
 PLOT_NAMES = {

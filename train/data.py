@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from batchage.align import estimate_similarity, warp
 from batchage.errors import UsageError
-from batchage.evaluation.metrics import OLDEST
+from batchage.evaluation import OLDEST
 from batchage.types import FloatArray, ImageArray
 from train.augment import Augmentation, degrade, jitter
 from train.backend import keras

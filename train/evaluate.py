@@ -26,20 +26,25 @@ from rich.console import Console
 from tqdm import tqdm
 
 from batchage.align import align, whole_picture
-from batchage.bundle import Bundle, load_bundle
 from batchage.config import DEFAULT_DETECTOR, DetectorSettings
 from batchage.detect import Detector, create_detector
 from batchage.errors import UsageError
-from batchage.evaluation.join import central_face, outcome_of
-from batchage.evaluation.labels import Label
-from batchage.evaluation.metrics import QUALITIES, Metrics, Outcome, all_metrics, group_metrics
-from batchage.evaluation.plots import save_plots
-from batchage.evaluation.report import show
-from batchage.hardware import Compute, choose_compute
-from batchage.predict.network import KIND
-from batchage.predict.predictor import Predictor
+from batchage.evaluation import (
+    QUALITIES,
+    Label,
+    Metrics,
+    Outcome,
+    all_metrics,
+    central_face,
+    group_metrics,
+    outcome_of,
+    save_plots,
+    show,
+)
+from batchage.networks import Bundle, Compute, choose_compute, load_bundle
+from batchage.predict import KIND, Predictor
 from batchage.types import Detections, FaceCrop, FaceRecord, ImageArray, Prediction
-from batchage.write.schema import face_values
+from batchage.write import face_values
 from train.card import model_card
 from train.command import explain_errors
 from train.manifest import read_manifests, read_pixels

@@ -21,16 +21,24 @@ from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
 from batchage.align import CHIP_SIDE, TEMPLATE
-from batchage.bundle import RANGES, Bundle, assign_weights, network_weights, save_bundle
 from batchage.config import DEFAULT_BATCH_SIZE
 from batchage.errors import UsageError
-from batchage.hardware import choose_compute
-from batchage.predict.network import KIND, build_graph, build_network
-from batchage.predict.predictor import (
+from batchage.networks import (
+    RANGES,
+    Bundle,
+    assign_weights,
+    choose_compute,
+    network_weights,
+    save_bundle,
+)
+from batchage.predict import (
     COVERAGE,
+    KIND,
     Calibration,
     Predictor,
     RawOutputs,
+    build_graph,
+    build_network,
     calibrated_interval,
     interval_reach,
     scale_probability,

@@ -23,17 +23,17 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from batchage.bundle import (
+from batchage.errors import UsageError
+from batchage.networks import (
     SPEC_FILE,
     assign_weights,
+    choose_compute,
     load_bundle,
     models_folder,
     network_weights,
     write_weights,
 )
-from batchage.errors import UsageError
-from batchage.hardware import choose_compute
-from batchage.predict.network import KIND, build_graph, build_network, load_imagenet
+from batchage.predict import KIND, build_graph, build_network, load_imagenet
 from train.backend import keras
 from train.command import explain_errors
 from train.data import Faces, some_crops

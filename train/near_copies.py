@@ -20,7 +20,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from batchage.align import estimate_similarity, warp
-from batchage.evaluation.metrics import OLDEST
+from batchage.evaluation import OLDEST
 from batchage.types import FloatArray, ImageArray
 from train.manifest import LEFT_OUT, read_pixels
 

@@ -30,9 +30,8 @@ from batchage.config import DEFAULT_DETECTOR, DetectorSettings
 from batchage.decode import decode
 from batchage.detect import Detector, create_detector
 from batchage.errors import BatchageError, DecodeError, UsageError
-from batchage.evaluation.join import central_face
-from batchage.evaluation.labels import Label, read_csv, read_utkface
-from batchage.hardware import choose_compute
+from batchage.evaluation import Label, central_face, read_csv, read_utkface
+from batchage.networks import choose_compute
 from train.command import explain_errors
 from train.manifest import LEFT_OUT, SCHEMA, SPLITS, read_manifest
 from train.near_copies import (

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from batchage.graph import LEVELS, GraphBuilder, Range
-from batchage.inference import Graph, run_on_processor
+from batchage.networks import LEVELS, Graph, GraphBuilder, Range, run_on_processor
 from batchage.types import ImageArray
 from train.backend import keras, ops
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from batchage.errors import UsageError
-from batchage.predict.network import Architecture
+from batchage.predict import Architecture
 from train.augment import Augmentation
 
 SMALLEST_SIZE = 32

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from batchage.errors import UsageError
-from batchage.graph import Range
-from batchage.write.files import write_json
+from batchage.networks import Range
+from batchage.places import write_json
 from train.recipe import Recipe
 
 

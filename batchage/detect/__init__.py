@@ -1,5 +1,17 @@
 """Face detectors behind one Protocol."""
 
-from batchage.detect.base import Detector, create_detector, register_detector
+from batchage.detect.base import (
+    DETECTORS,
+    Detector,
+    DetectorFactory,
+    create_detector,
+    register_detector,
+)
 
-__all__ = ["Detector", "create_detector", "register_detector"]
+__all__ = [
+    "DETECTORS",
+    "Detector",
+    "DetectorFactory",
+    "create_detector",
+    "register_detector",
+]

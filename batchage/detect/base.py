@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from batchage.config import DEFAULT_DETECTOR, DetectorSettings
-from batchage.errors import UsageError
-from batchage.hardware import Compute
+from batchage.networks import Compute
+from batchage.plugins import Registry
 from batchage.types import Detections, ImageArray
 
 
@@ -29,27 +29,15 @@ class Detector(Protocol):
         ...
 
 
-def _mobilenet(settings: DetectorSettings, compute: Compute) -> Detector:
-    from batchage.detect.retinaface import RetinaFace
-
-    return RetinaFace(settings, compute)
-
-
-def _resnet50(settings: DetectorSettings, _: Compute) -> Detector:
-    from batchage.detect.retinaface_resnet50 import RetinaFaceResNet50
-
-    return RetinaFaceResNet50(settings)
-
-
 DetectorFactory = Callable[[DetectorSettings, Compute], Detector]
 """Makes a detector, from how faces are looked for and where networks run."""
-DETECTORS: dict[str, DetectorFactory] = {
-    DEFAULT_DETECTOR: _mobilenet,
-    "retinaface-resnet50": _resnet50,
-}
-
-
-_SHIPPED = frozenset(DETECTORS)
+DETECTORS: Registry[DetectorFactory] = Registry(
+    "detector",
+    {
+        DEFAULT_DETECTOR: "batchage.detect.retinaface:RetinaFace",
+        "retinaface-resnet50": "batchage.detect.retinaface_resnet50:RetinaFaceResNet50",
+    },
+)
 
 
 def register_detector(name: str, factory: DetectorFactory) -> None:
@@ -62,22 +50,18 @@ def register_detector(name: str, factory: DetectorFactory) -> None:
     Raises:
         UsageError: A detector that comes with batchage is called so.
     """
-    if name in _SHIPPED:
-        raise UsageError(f"{name}: a detector of batchage is called so; choose another name")
-    DETECTORS[name] = factory
+    DETECTORS.register(name, factory)
 
 
 def create_detector(name: str, settings: DetectorSettings, compute: Compute) -> Detector:
     """The detector called `name`.
 
     Args:
-        name: A key of `DETECTORS`.
+        name: One of `DETECTORS`.
         settings: How faces are looked for.
         compute: Where its network runs, and in which arithmetic.
 
     Raises:
         UsageError: There is no such detector, or it needs an extra that isn't installed.
     """
-    if name not in DETECTORS:
-        raise UsageError(f"{name}: no such detector; choose one of {', '.join(DETECTORS)}")
-    return DETECTORS[name](settings, compute)
+    return DETECTORS.load(name)(settings, compute)

@@ -10,12 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from batchage.bundle import load_bundle
 from batchage.config import DEFAULT_DETECTOR, DetectorSettings
-from batchage.detect.retinaface_network import KIND, build_graph, build_network
-from batchage.hardware import Compute
-from batchage.inference import load_forward
-from batchage.shrink import shrink
+from batchage.detect._retinaface_network import KIND, build_graph, build_network
+from batchage.networks import Compute, load_bundle, load_forward
+from batchage.pixels import shrink
 from batchage.types import Detections, FloatArray, ImageArray, box_sizes, shared_areas
 
 STRIDES = (8, 16, 32)

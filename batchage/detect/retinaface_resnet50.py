@@ -15,6 +15,7 @@ import numpy as np
 
 from batchage.config import DetectorSettings
 from batchage.errors import BundleError, MissingExtraError
+from batchage.networks import Compute
 from batchage.types import Detections, ImageArray
 
 # The package names sides as the person sees them; the type here, as the picture shows them.
@@ -24,14 +25,18 @@ ORDER = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
 class RetinaFaceResNet50:
     """The optional detector: slower, better on small and turned faces."""
 
-    def __init__(self, settings: DetectorSettings | None = None) -> None:
+    def __init__(self, settings: DetectorSettings, compute: Compute) -> None:
         """Import the package and load its weights.
+
+        Args:
+            settings: How faces are looked for.
+            compute: Not heeded: the package chooses for itself.
 
         Raises:
             MissingExtraError: The package isn't installed.
             BundleError: Its weights can't be had.
         """
-        self.settings = settings or DetectorSettings()
+        self.settings = settings
         self.detector_id = "retinaface-resnet50"
         # Its TensorFlow backend needs tf-keras and changes which Keras TensorFlow hands out.
         os.environ["DEEPFACE_BACKEND_ENGINE"] = "onnx"

@@ -1,1 +1,39 @@
-"""Measuring predictions against labels: join, metrics, plots, report."""
+"""Tables against labels."""
+
+from batchage.evaluation.join import central_face, outcome_of
+from batchage.evaluation.labels import Label, read_csv, read_utkface
+from batchage.evaluation.metrics import (
+    LABELS_BEHIND,
+    OLDEST,
+    QUALITIES,
+    Metrics,
+    Outcome,
+    all_metrics,
+    group_metrics,
+)
+from batchage.evaluation.plots import save_plots
+from batchage.evaluation.run import Evaluation, evaluate
+from batchage.evaluation.tables import Section, group_section, markdown_table, sections, show
+
+__all__ = [
+    "LABELS_BEHIND",
+    "OLDEST",
+    "QUALITIES",
+    "Evaluation",
+    "Label",
+    "Metrics",
+    "Outcome",
+    "Section",
+    "all_metrics",
+    "central_face",
+    "evaluate",
+    "group_metrics",
+    "group_section",
+    "markdown_table",
+    "outcome_of",
+    "read_csv",
+    "read_utkface",
+    "save_plots",
+    "sections",
+    "show",
+]

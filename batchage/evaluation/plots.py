@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchage.evaluation.metrics import (
-    LABELS_BEHIND,
-    QUALITIES,
-    Metrics,
-    Outcome,
-    reliability,
-)
+from batchage.evaluation.metrics import LABELS_BEHIND, QUALITIES, Metrics, Outcome, reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,8 +13,8 @@ from batchage.evaluation.join import COLUMNS, Joined, join
 from batchage.evaluation.labels import read_csv
 from batchage.evaluation.metrics import all_metrics
 from batchage.evaluation.plots import save_plots
-from batchage.evaluation.report import markdown_table, sections
-from batchage.storage import locate, on_this_machine
+from batchage.evaluation.tables import markdown_table, sections
+from batchage.places import locate, on_this_machine
 from batchage.write import read_columns
 
 RESULTS_FILE = "evaluation.json"

@@ -1,1 +1,27 @@
-"""The age and gender network: building, loading, predicting."""
+"""Crops → ages and genders."""
+
+from batchage.predict.calibration import (
+    COVERAGE,
+    Calibration,
+    RawOutputs,
+    calibrated_interval,
+    interval_reach,
+    scale_probability,
+)
+from batchage.predict.network import KIND, Architecture, build_graph, build_network, load_imagenet
+from batchage.predict.predictor import Predictor
+
+__all__ = [
+    "COVERAGE",
+    "KIND",
+    "Architecture",
+    "Calibration",
+    "Predictor",
+    "RawOutputs",
+    "build_graph",
+    "build_network",
+    "calibrated_interval",
+    "interval_reach",
+    "load_imagenet",
+    "scale_probability",
+]

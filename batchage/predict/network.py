@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from batchage.graph import GraphBuilder, Norm
+from batchage.networks import GraphBuilder, Norm
 
 IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
 KIND = "vgg16-age-gender"

@@ -1,1 +1,5 @@
-"""A page of a scan's results, to be looked at in a browser."""
+"""The page of a scan's results."""
+
+from batchage.reporting.make import report
+
+__all__ = ["report"]

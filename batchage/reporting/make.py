@@ -10,28 +10,27 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from batchage.config import REPORT_THUMBNAILS
+from batchage.drawing import thumbnail_name
 from batchage.errors import OutputError, UsageError
-from batchage.reporting.data import (
-    FACE_COLUMNS,
-    IMAGE_COLUMNS,
-    as_script,
-    page_data,
-    read_script,
+from batchage.places import (
+    AnyPath,
+    folder_at,
+    is_url,
+    locate,
+    on_this_machine,
+    read_bytes,
+    read_object,
+    reason_of,
 )
-from batchage.storage import is_url, locate, on_this_machine, reason_of
-from batchage.thumbnails import thumbnail_name
+from batchage.reporting.data import FACE_COLUMNS, IMAGE_COLUMNS, as_script, page_data, read_script
 from batchage.types import Status
 from batchage.version import __version__
 from batchage.write import output_paths, read_columns
-from batchage.write.files import folder_at, read_bytes, read_object
-
-if TYPE_CHECKING:
-    from batchage.storage import AnyPath
 
 DOWNLOADS = 16
 """Thumbnails that come from a store at once."""

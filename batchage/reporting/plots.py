@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from batchage.thumbnails import LABEL_STYLES
+from batchage.drawing import LABEL_STYLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,112 +1,39 @@
-"""The two tables of a scan: where they are, and reading them."""
+"""The two tables of a scan: their schema, formats, places and writers."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
-
-import pyarrow as pa
-
-from batchage.errors import UsageError
-from batchage.write.base import check_suffix, table_format
+from batchage.write.base import FORMATS, TableFormat, TableWriter
+from batchage.write.csv import FORMAT as CSV
 from batchage.write.csv import unescape_cell
-from batchage.write.files import as_output_error, folder_at, open_input
-from batchage.write.parquet import FORMAT as PARQUET
-from batchage.write.paths import ABOUT, OutputPaths, output_paths, part_name, part_names
-from batchage.write.schema import FACES, IMAGES, TABLES
+from batchage.write.paths import OutputPaths, files_of, output_paths, require_place
+from batchage.write.read import read_columns, read_pieces, read_table
+from batchage.write.schema import (
+    FACES,
+    IMAGES,
+    face_values,
+    faces_batch,
+    images_batch,
+    modified_at,
+)
 from batchage.write.tables import Rows, TablesWriter
 
-if TYPE_CHECKING:
-    from batchage.storage import AnyPath
-
 __all__ = [
+    "CSV",
+    "FACES",
+    "FORMATS",
+    "IMAGES",
     "OutputPaths",
     "Rows",
+    "TableFormat",
+    "TableWriter",
     "TablesWriter",
-    "as_output_error",
+    "face_values",
+    "faces_batch",
+    "files_of",
+    "images_batch",
+    "modified_at",
     "output_paths",
     "read_columns",
     "read_pieces",
     "read_table",
+    "require_place",
     "unescape_cell",
 ]
-
-
-def read_table(path: AnyPath, schema: pa.Schema | None = None) -> pa.Table:
-    """A table that a scan wrote, in any of the formats, in the schema's types.
-
-    Args:
-        path: The file, or the folder of a dataset or of one of its tables.
-        schema: `FACES` or `IMAGES`: which of them, in what may hold both; None goes by the name.
-
-    Raises:
-        OSError: It can't be read.
-        ValueError: It is damaged, or isn't such a table.
-    """
-    if schema is None:
-        is_images = path.stem.endswith(".images") or (path.name == "images" and not path.suffix)
-        schema = IMAGES if is_images else FACES
-    if not check_suffix(path):
-        return pa.concat_tables(read_pieces(path, schema))
-    form = table_format(path)
-    if form.holds_both:
-        return form.read(path, schema)
-    with open_input(path) as stream:
-        return form.read(stream, schema)
-
-
-def read_pieces(path: AnyPath, schema: pa.Schema) -> Iterator[pa.Table]:
-    """The same table piece by piece, where its format can be read so.
-
-    Raises:
-        OSError: It can't be read.
-        ValueError: It is damaged, or isn't such a table.
-    """
-    if not check_suffix(path):
-        for file in _dataset_files(path, schema):
-            with open_input(file) as stream:
-                yield from PARQUET.read_pieces(stream, schema)
-        return
-    form = table_format(path)
-    if form.holds_both:
-        yield form.read(path, schema)
-        return
-    with open_input(path) as stream:
-        yield from form.read_pieces(stream, schema)
-
-
-def _dataset_files(path: AnyPath, schema: pa.Schema) -> list[AnyPath]:
-    """The files of a table of a dataset, which is named by its folder or by the table's own."""
-    part = next(name for name, known in TABLES.items() if known is schema)
-    table = path / part
-    names = part_names(table)
-    if not names:
-        table, names = path, part_names(path)
-    if not names:
-        raise FileNotFoundError(2, "No such file or directory")
-    if not folder_at(table.parent).has(ABOUT):
-        raise ValueError(f"it is unfinished: {ABOUT} is missing")
-    if names != [part_name(number) for number in range(len(names))]:
-        raise ValueError("files of it are missing")
-    return [table / name for name in names]
-
-
-def read_columns(path: AnyPath, names: Sequence[str]) -> pa.Table:
-    """Columns of a table that a scan wrote.
-
-    Raises:
-        UsageError: It isn't one, or not the one that has them.
-    """
-    wanted = FACES if set(names) <= set(FACES.names) else IMAGES
-    holds_both = not check_suffix(path) or table_format(path).holds_both
-    try:
-        table = read_table(path, wanted if holds_both else None)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UsageError(
-            f"{path}: can't be read as a scan's table ({reason}); give the one that a scan wrote"
-        ) from None
-    if missing := [name for name in names if name not in table.column_names]:
-        other = "images" if missing[0] in FACES.names else "faces"
-        raise UsageError(f"{path}: is the table of {other}, which has no column {missing[0]}")
-    return table.select(list(names))

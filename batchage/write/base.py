@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal, Protocol
 
 from batchage.errors import UsageError
+from batchage.plugins import Registry
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from batchage.storage import AnyPath
+    from batchage.places import AnyPath
 
 
 class TableWriter(Protocol):
@@ -84,14 +84,21 @@ class BothFormat(Protocol):
 
 
 METADATA_PREFIX = "batchage."
-FORMATS = {
-    ".parquet": "batchage.write.parquet",
-    ".csv": "batchage.write.csv",
-    ".jsonl": "batchage.write.jsonl",
-    ".feather": "batchage.write.feather",
-    ".sqlite": "batchage.write.sqlite",
-    ".json": "batchage.write.coco",
-}
+FORMATS: Registry[TableFormat | BothFormat] = Registry(
+    "format",
+    {
+        name: f"batchage.write.{module}:FORMAT"
+        for name, module in {
+            "parquet": "parquet",
+            "csv": "csv",
+            "jsonl": "jsonl",
+            "feather": "feather",
+            "sqlite": "sqlite",
+            "json": "coco",
+        }.items()
+    },
+)
+"""By suffix, without its dot."""
 
 
 def require_columns(names: Iterable[str], schema: pa.Schema) -> None:
@@ -119,6 +126,11 @@ def in_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return table.select(schema.names).cast(schema.with_metadata(table.schema.metadata))
 
 
+def suffixes() -> list[str]:
+    """Those that there is a format for."""
+    return [f".{name}" for name in FORMATS]
+
+
 def check_suffix(path: AnyPath) -> str:
     """The suffix of `path`, if there is a format for it; none is that of a dataset's folder.
 
@@ -126,8 +138,8 @@ def check_suffix(path: AnyPath) -> str:
         UsageError: There is no such format.
     """
     suffix = path.suffix.lower()
-    if suffix and suffix not in FORMATS:
-        *others, last = FORMATS
+    if suffix and suffix.removeprefix(".") not in FORMATS:
+        *others, last = suffixes()
         raise UsageError(
             f"{path}: unknown suffix; use {', '.join(others)} or {last}, or none for a folder"
         )
@@ -140,5 +152,4 @@ def table_format(path: AnyPath) -> TableFormat | BothFormat:
     Raises:
         UsageError: The suffix is unknown.
     """
-    format_: TableFormat | BothFormat = import_module(FORMATS[check_suffix(path)]).FORMAT
-    return format_
+    return FORMATS.load(check_suffix(path).removeprefix("."))

@@ -11,17 +11,14 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
+from typing import Any, BinaryIO, ClassVar, Literal
 
 import pyarrow as pa
 
+from batchage.places import AnyPath, read_bytes
 from batchage.types import LANDMARK_NAMES
-from batchage.write.files import read_bytes
 from batchage.write.plain import plain_rows, table_of
 from batchage.write.schema import FACES
-
-if TYPE_CHECKING:
-    from batchage.storage import AnyPath
 
 CATEGORY = {
     "id": 1,

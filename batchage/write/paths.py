@@ -6,15 +6,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from batchage.errors import OutputError, UsageError
+from batchage.places import AnyPath, Folder, folder_at
 from batchage.write.base import check_suffix, table_format
-from batchage.write.files import folder_at
-from batchage.write.folders import Folder
-
-if TYPE_CHECKING:
-    from batchage.storage import AnyPath
 
 ABOUT = "_scan.json"
 _PART = re.compile(r"part-(\d{5,})\.parquet")

@@ -10,15 +10,13 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 
+from batchage.places import AnyPath
 from batchage.write.plain import plain_rows, table_of
 from batchage.write.schema import TABLES
-
-if TYPE_CHECKING:
-    from batchage.storage import AnyPath
 
 KEYS = {"faces": "root, image_path, face_index", "images": "root, image_path"}
 

@@ -8,20 +8,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 
+from batchage.places import AnyPath, Folder, as_output_error, folder_at, put_into_place, write_json
 from batchage.write.base import BothFormat, TableFormat, table_format
-from batchage.write.files import as_output_error, folder_at, write_json
-from batchage.write.folders import Folder, put_into_place
 from batchage.write.parquet import FORMAT as PARQUET
 from batchage.write.paths import ABOUT, OutputPaths, part_name, part_names
 from batchage.write.schema import TABLES, without_dictionaries
-
-if TYPE_CHECKING:
-    from batchage.storage import AnyPath
 
 ROWS_PER_BATCH = 4096
 PHOTOS_PER_FILE = 1_000_000

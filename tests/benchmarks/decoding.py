@@ -22,8 +22,7 @@ import pyarrow as pa
 from PIL import Image
 
 import batchage
-from batchage.evaluation.join import outcome_of
-from batchage.evaluation.metrics import Metrics, group_metrics
+from batchage.evaluation import Metrics, group_metrics, outcome_of
 from tests.benchmarks.machine import save
 from tests.benchmarks.photos import SIZE
 from train.data import read_manifests

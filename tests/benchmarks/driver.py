@@ -19,7 +19,7 @@ import fsspec
 from fsspec import AbstractFileSystem
 
 from batchage.config import ScanConfig
-from batchage.store import FileSink
+from batchage.results.file_sink import FileSink
 from batchage.types import ImageRecord, ImageRef, Status
 from batchage.walk import iter_images
 from tests.benchmarks.machine import save

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from batchage.hardware import processor
+from batchage.networks.hardware import processor
 from batchage.version import __version__
 
 PACKAGES = ("openvino", "numpy", "opencv-python-headless", "pillow")

@@ -42,8 +42,7 @@ def measure_fetching(url: str) -> dict[str, float]:
 
 def fetch_all(url: str) -> list[float]:
     """Files a second: ten one after the other, and all ahead."""
-    from batchage.fetch import Fetcher, FilesAhead
-    from batchage.reading import read_remote
+    from batchage.places import Fetcher, FilesAhead, read_remote
     from batchage.walk import iter_images
 
     refs = list(iter_images([url]))

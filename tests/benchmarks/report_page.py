@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from batchage.reporting.make import report
+from batchage.reporting import report
 from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
 from tests.benchmarks.machine import save
 from tests.builders import write_tables

@@ -24,7 +24,7 @@ from tests.benchmarks.stages import scan
 FILES_A_FOLDER = 1000
 WALK = """
 import resource, sys, time
-from batchage.walk import iter_images
+from batchage.walk.local import iter_images
 start = time.perf_counter()
 files = iter_images([sys.argv[1]])
 next(files)

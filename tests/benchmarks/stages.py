@@ -17,14 +17,11 @@ from typing import Any
 import numpy as np
 
 from batchage.align import align
-from batchage.bundle import load_bundle
 from batchage.config import DEFAULT_MODEL, DetectorSettings
-from batchage.decode import decode
-from batchage.detect import retinaface_network
-from batchage.detect.retinaface import RetinaFace, letterbox
-from batchage.hardware import Compute, has_tensorflow
-from batchage.inference import load_forward
-from batchage.pipeline import reduced_side
+from batchage.decode import decode, reduced_side
+from batchage.detect import letterbox, retinaface_network
+from batchage.detect.retinaface import RetinaFace
+from batchage.networks import Compute, has_tensorflow, load_bundle, load_forward
 from batchage.predict import network as predict_network
 from tests.benchmarks.machine import save, shortest
 from tests.benchmarks.photos import make_photos

@@ -11,8 +11,8 @@ import threading
 from pathlib import Path
 
 import batchage
-from batchage.config import RaySettings, ScanConfig
-from batchage.detect.base import DEFAULT_DETECTOR, DETECTORS
+from batchage.config import DEFAULT_DETECTOR, RaySettings, ScanConfig
+from batchage.detect import DETECTORS
 
 KILLER = "killer"
 DEADLY = (13, 17)
@@ -23,7 +23,7 @@ class _Killer:
     """The usual detector, but for one kind of picture."""
 
     def __init__(self, settings, compute):
-        self._real = DETECTORS[DEFAULT_DETECTOR](settings, compute)
+        self._real = DETECTORS.load(DEFAULT_DETECTOR)(settings, compute)
         self.detector_id = self._real.detector_id
 
     def detect(self, images):

@@ -1,0 +1,39 @@
+from .analyzer import Analyzer
+from .api import Scan, ScanResult, scan
+from .config import DetectorSettings, RaySettings, ScanConfig, ScanFilter
+from .detect import Detector, register_detector
+from .drawing import draw_thumbnails, make_contact_sheets
+from .errors import BatchageError, BundleError, DecodeError, OutputError, UsageError
+from .evaluation import Evaluation, evaluate
+from .reporting import report
+from .results import compact
+from .types import Detections
+from .version import __version__
+from .walk import iter_images
+
+__all__ = [
+    "Analyzer",
+    "BatchageError",
+    "BundleError",
+    "DecodeError",
+    "Detections",
+    "Detector",
+    "DetectorSettings",
+    "Evaluation",
+    "OutputError",
+    "RaySettings",
+    "Scan",
+    "ScanConfig",
+    "ScanFilter",
+    "ScanResult",
+    "UsageError",
+    "__version__",
+    "compact",
+    "draw_thumbnails",
+    "evaluate",
+    "iter_images",
+    "make_contact_sheets",
+    "register_detector",
+    "report",
+    "scan",
+]

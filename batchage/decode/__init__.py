@@ -1,0 +1,21 @@
+"""A file → upright RGB, in processes of their own."""
+
+from batchage.decode.budget import ByteBudget
+from batchage.decode.pictures import decode, reduced_side, to_rgb
+from batchage.decode.raw import RAW_SUFFIXES, is_raw, missing_reader
+from batchage.decode.recrop import Recropper
+from batchage.decode.workers import N_DECODERS, DecodePool, decoded_ahead
+
+__all__ = [
+    "N_DECODERS",
+    "RAW_SUFFIXES",
+    "ByteBudget",
+    "DecodePool",
+    "Recropper",
+    "decode",
+    "decoded_ahead",
+    "is_raw",
+    "missing_reader",
+    "reduced_side",
+    "to_rgb",
+]

@@ -1,0 +1,29 @@
+"""Annotated thumbnails, crops and contact sheets."""
+
+from batchage.drawing.contact_sheet import make_contact_sheets, prepare_sheets
+from batchage.drawing.lettering import printable
+from batchage.drawing.redraw import draw_thumbnails, run
+from batchage.drawing.saving import Uploads, prepare_folder, save_picture
+from batchage.drawing.thumbnails import (
+    LABEL_STYLES,
+    CropWriter,
+    ThumbnailWriter,
+    draw,
+    thumbnail_name,
+)
+
+__all__ = [
+    "LABEL_STYLES",
+    "CropWriter",
+    "ThumbnailWriter",
+    "Uploads",
+    "draw",
+    "draw_thumbnails",
+    "make_contact_sheets",
+    "prepare_folder",
+    "prepare_sheets",
+    "printable",
+    "run",
+    "save_picture",
+    "thumbnail_name",
+]

@@ -1,0 +1,294 @@
+"""The thumbnails of a scan, drawn anew from its table: no network runs."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import sys
+from collections import deque
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from batchage.config import DECODED_BYTES, ScanConfig
+from batchage.decode import N_DECODERS, ByteBudget, DecodePool, decoded_ahead, reduced_side
+from batchage.drawing.contact_sheet import make_contact_sheets, prepare_sheets
+from batchage.drawing.lettering import printable
+from batchage.drawing.photo_rows import PhotoRows, as_file_name, photo_path, read_photos
+from batchage.drawing.thumbnails import THUMBNAIL_SIDE, ThumbnailWriter
+from batchage.errors import BatchageError, DecodeError, UsageError
+from batchage.places import (
+    AnyPath,
+    Fetched,
+    Fetcher,
+    FilesAhead,
+    is_url,
+    locate,
+    read_object,
+    result_of,
+    without_password,
+)
+from batchage.types import DecodedImage, ImageRecord, ImageRef, Status
+from batchage.walk import examine
+from batchage.write import output_paths
+
+SIDES = range(64, 16_385)
+"""Sides of thumbnails that can be asked for, in pixels."""
+WHAT_STAYS = "; what was drawn stays"
+
+log = logging.getLogger("batchage")
+
+
+@dataclass(frozen=True, slots=True)
+class NotDrawn:
+    """A photo without a thumbnail.
+
+    Attributes:
+        relative: Its path as in the table.
+        reason: Why.
+    """
+
+    relative: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Redrawn:
+    """What became of a table's photos.
+
+    Attributes:
+        thumbnails: Names of the files that were written, in the order of the table.
+        not_drawn: The other photos.
+    """
+
+    thumbnails: list[str] = field(default_factory=list)
+    not_drawn: list[NotDrawn] = field(default_factory=list)
+
+    def summary(self, folder: str) -> str:
+        """One line that says how it went, and what to do if photos are gone."""
+        done = f"{len(self.thumbnails):,} thumbnails in {without_password(folder)}"
+        if not self.not_drawn:
+            return done
+        n = f"{len(self.not_drawn):,}"
+        return f"{done}; {n} could not be drawn (--photos says where moved photos are)"
+
+
+def draw_thumbnails(
+    table: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    photos: str | os.PathLike[str] | None = None,
+    side: int = THUMBNAIL_SIDE,
+    quiet: bool = True,
+) -> Redrawn:
+    """Draw the thumbnails that a scan with `thumbnails` writes, from the table that it wrote.
+
+        import batchage
+
+        batchage.draw_thumbnails("results.parquet", "thumbs")
+
+    A photo that is gone, has changed or can't be read is a warning in the log. What is drawn stays
+    if the call is interrupted.
+
+    Args:
+        table: A faces table that a scan wrote, or the folder of a dataset; also URLs.
+        output: Folder for the thumbnails, or its URL; made where it is missing.
+        photos: The folder where the photos are now, or its URL; None looks where they were scanned.
+        side: Longest side of a thumbnail in pixels, 64 to 16,384.
+        quiet: Show no progress on standard error.
+
+    Raises:
+        UsageError: The tables or arguments can't be used.
+        OutputError: A file can't be written.
+    """
+    from tqdm import tqdm
+
+    if side not in SIDES:
+        raise UsageError(f"side {side}: give {SIDES[0]} to {SIDES[-1]} pixels")
+    if photos is not None and not _is_folder(photos):
+        raise UsageError(f"{photos}: no such folder of photos")
+    source = locate(table)
+    rows = read_photos(source)
+    writer = ThumbnailWriter(locate(output), side)
+    artist = _Artist(writer, photos, _scan_settings(output_paths(source).about))
+    redrawn = Redrawn()
+    shown = {"total": len(rows), "unit": " photos", "disable": quiet or None}
+    try:
+        with contextlib.closing(artist.draw_all(rows)) as results:
+            for result in tqdm(results, file=sys.stderr, **shown):
+                if isinstance(result, str):
+                    redrawn.thumbnails.append(result)
+                    continue
+                redrawn.not_drawn.append(result)
+                with tqdm.external_write_mode(file=sys.stderr):
+                    name = printable(result.relative)
+                    log.warning("%s: no thumbnail: %s", name, result.reason)
+    except KeyboardInterrupt as signalled:
+        signalled.args = (WHAT_STAYS,)
+        raise
+    return redrawn
+
+
+def _is_folder(place: str | os.PathLike[str]) -> bool:
+    if not is_url(place):
+        return Path(place).is_dir()
+    try:
+        return examine(str(place)).is_folder
+    except OSError:
+        return False
+
+
+def _scan_settings(about: AnyPath) -> dict[str, Any]:
+    """What decoding goes by: the scan's settings, or their defaults where they are unknown."""
+    defaults = ScanConfig()
+    settings = {"detect_size": defaults.detection.detect_size, "max_pixels": defaults.max_pixels}
+    recorded: Any = None
+    with contextlib.suppress(OSError, ValueError):
+        recorded = read_object(about).get("settings")
+    if isinstance(recorded, dict):
+        for name in settings:
+            if type(recorded.get(name)) is int and recorded[name] > 0:
+                settings[name] = recorded[name]
+    return {**settings, "timeout": defaults.timeout}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Photo:
+    """A photo to draw, and its bytes if it is remote."""
+
+    rows: PhotoRows
+    ref: ImageRef
+    fetched: Fetched | None
+
+
+class _Artist:
+    """Draws photos in threads, each decoded in a process of its own."""
+
+    def __init__(
+        self,
+        writer: ThumbnailWriter,
+        photos: str | os.PathLike[str] | None,
+        settings: Mapping[str, Any],
+    ) -> None:
+        self._writer, self._photos, self._settings = writer, photos, settings
+        enough = reduced_side(settings["detect_size"])
+        # The scan's own size gives the scan's own pixels.
+        self._enough = enough if writer.side == THUMBNAIL_SIDE else max(enough, writer.side)
+
+    def draw_all(self, rows: Sequence[PhotoRows]) -> Generator[str | NotDrawn]:
+        """Names of thumbnails, or why there is none, in the order of `rows`."""
+        fetcher = Fetcher(self._settings["max_pixels"])
+        n_ahead = decoded_ahead(N_DECODERS)
+        source, turns = FilesAhead(map(self._ref, rows), fetcher), itertools.count()
+        budget, pool = ByteBudget(DECODED_BYTES), DecodePool(N_DECODERS)
+        ahead: deque[Future[str | NotDrawn]] = deque()
+        with ThreadPoolExecutor(N_DECODERS, "draw") as threads:
+            try:
+                while True:
+                    for ref, fetched in source.take(n_ahead - len(ahead), not ahead):
+                        turn = next(turns)
+                        photo = _Photo(rows[turn], ref, fetched)
+                        ahead.append(threads.submit(self._draw, photo, turn, budget, pool))
+                    if not ahead:
+                        return
+                    yield result_of(ahead.popleft())
+            finally:
+                for future in ahead:
+                    future.cancel()
+                budget.close()
+                fetcher.close()
+                pool.close()
+
+    def _ref(self, photo: PhotoRows) -> ImageRef:
+        root = os.fspath(self._photos or as_file_name(photo.root))
+        try:
+            path = photo_path(root, photo.relative)
+        except DecodeError as error:
+            return ImageRef(Path(), photo.root, photo.relative, error=str(error))
+        return ImageRef(path, photo.root, photo.relative)
+
+    def _draw(
+        self, photo: _Photo, turn: int, budget: ByteBudget, pool: DecodePool
+    ) -> str | NotDrawn:
+        rows, ref, fetched = photo.rows, photo.ref, photo.fetched
+        reserved: list[int] = []
+
+        def reserve(n_bytes: int) -> None:
+            budget.acquire(turn, n_bytes)
+            reserved.append(n_bytes)
+
+        try:
+            if ref.error is not None:
+                raise DecodeError(ref.error)
+            faces = rows.faces()
+            limits = (self._settings["max_pixels"], self._settings["timeout"])
+            data = fetched.data() if fetched else None
+            image = pool.decode(ref.path, *limits, reserve, data, enough=self._enough)
+            if _has_changed(rows, image):
+                raise DecodeError("the file has changed since the scan; scan it again")
+            record = ImageRecord(ref, Status.OK, faces=faces)
+            return self._writer.write(self._writer.reduced(image), record)
+        except DecodeError as error:
+            return NotDrawn(ref.relative, str(error))
+        except BatchageError:
+            raise
+        except ValueError:
+            return NotDrawn(ref.relative, "its faces in the table have no usable boxes or ages")
+        except Exception as error:
+            log.debug("%s: drawing", ref.relative, exc_info=error)
+            reason = f"drawing failed on this picture ({type(error).__name__})"
+            return NotDrawn(ref.relative, reason)
+        finally:
+            budget.pass_turn(turn)
+            budget.release(sum(reserved))
+            if fetched:
+                fetched.release()
+
+
+def _has_changed(photo: PhotoRows, image: DecodedImage) -> bool:
+    known = photo.content_hash
+    return (known is not None and known != image.content_hash) or photo.size != (
+        image.width,
+        image.height,
+    )
+
+
+def run(
+    table: str,
+    output: str,
+    photos: str | None,
+    side: int | None,
+    contact_sheet: str | None,
+    quiet: bool,
+) -> int:
+    """Draw thumbnails, and contact sheets where a file for them is named, with progress.
+
+    Args:
+        table: As of `draw_thumbnails`.
+        output: As of `draw_thumbnails`.
+        photos: As of `draw_thumbnails`.
+        side: As of `draw_thumbnails`; None is a scan's.
+        contact_sheet: As `output` of `make_contact_sheets`.
+        quiet: Show neither progress nor a line at the end.
+
+    Returns:
+        How many photos could not be drawn.
+
+    Raises:
+        BatchageError: As of these two.
+    """
+    if contact_sheet:
+        prepare_sheets(contact_sheet)
+    redrawn = draw_thumbnails(
+        table, output, photos, THUMBNAIL_SIDE if side is None else side, quiet
+    )
+    lines = [redrawn.summary(output)]
+    if contact_sheet:
+        sheets = make_contact_sheets(table, output, contact_sheet, quiet)
+        lines.append(f"contact sheets: {', '.join(map(str, sheets))}")
+    if not quiet:
+        print("\n".join(lines), file=sys.stderr)
+    return len(redrawn.not_drawn)

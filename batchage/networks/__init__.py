@@ -1,0 +1,53 @@
+"""Bundles, and networks as functions of batches on whatever they run on."""
+
+from batchage.networks.bundle import (
+    RANGES,
+    SPEC_FILE,
+    Bundle,
+    assign_weights,
+    describe,
+    load_bundle,
+    models_folder,
+    network_weights,
+    save_bundle,
+    shipped_bundles,
+    write_weights,
+)
+from batchage.networks.graph import LEVELS, GraphBuilder, Norm, Range
+from batchage.networks.hardware import (
+    Compute,
+    choose_compute,
+    count_gpus,
+    has_tensorflow,
+    load_tensorflow,
+    silent_stderr,
+)
+from batchage.networks.inference import Forward, Graph, load_forward, run_on_processor
+
+__all__ = [
+    "LEVELS",
+    "RANGES",
+    "SPEC_FILE",
+    "Bundle",
+    "Compute",
+    "Forward",
+    "Graph",
+    "GraphBuilder",
+    "Norm",
+    "Range",
+    "assign_weights",
+    "choose_compute",
+    "count_gpus",
+    "describe",
+    "has_tensorflow",
+    "load_bundle",
+    "load_forward",
+    "load_tensorflow",
+    "models_folder",
+    "network_weights",
+    "run_on_processor",
+    "save_bundle",
+    "shipped_bundles",
+    "silent_stderr",
+    "write_weights",
+]

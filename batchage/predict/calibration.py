@@ -1,0 +1,128 @@
+"""Raw outputs of the network → stated ages, intervals and probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchage.types import FloatArray, Prediction
+
+CANDIDATE_YEARS = 117
+"""Ages 0 to 116 may lie in an interval: the oldest that any label of UTKFace states."""
+
+
+COVERAGE = 0.9
+"""Share of ages that the stated intervals are fitted to hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How raw outputs become stated probabilities; fitted on the validation split.
+
+    Attributes:
+        coverage: Share of faces whose age lies in the interval, as fitted.
+        age_edges: Ages in years at which the next of `age_scales` begins.
+        age_scales: How many times the reach of the distribution's own interval an age may be away
+            and still lie in the stated one.
+        gender_temperature: Divides the gender's logit.
+    """
+
+    coverage: float = COVERAGE
+    age_edges: tuple[float, ...] = ()
+    age_scales: tuple[float, ...] = (1.0,)
+    gender_temperature: float = 1.0
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
+        """The calibration in a bundle's `model.json`.
+
+        Raises:
+            TypeError: A field is missing or unknown.
+            ValueError: A value is no number, or edges and scales don't fit together.
+        """
+        edges, scales = (tuple(map(float, spec[k])) for k in ("age_edges", "age_scales"))
+        if len(scales) != len(edges) + 1 or list(edges) != sorted(edges):
+            raise ValueError("age_edges must rise and be one fewer than age_scales")
+        numbers = {k: float(v) for k, v in spec.items() if k not in ("age_edges", "age_scales")}
+        found = cls(age_edges=edges, age_scales=scales, **numbers)
+        if not 0 < found.coverage < 1:
+            raise ValueError("coverage must lie between 0 and 1")
+        if not all(0 < x < math.inf for x in (*scales, found.gender_temperature)):
+            raise ValueError("age_scales and gender_temperature must be above 0")
+        return found
+
+    def scale_at(self, age: FloatArray) -> FloatArray:
+        """The scale of each age `(n,)` that may be inside the interval."""
+        index = np.searchsorted(self.age_edges, age, side="right")
+        return np.asarray(self.age_scales, np.float32)[index]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawOutputs:
+    """What the network says of n faces, before calibration.
+
+    Attributes:
+        age: float32 `(n,)`, years.
+        distribution: float32 `(n, 101)`, mass of each whole year.
+        gender: float32 `(n,)`, probability of female.
+    """
+
+    age: FloatArray
+    distribution: FloatArray
+    gender: FloatArray
+
+
+def quantile_interval(distribution: FloatArray, coverage: float) -> FloatArray:
+    """The central interval `(n, 2)` in years that holds `coverage` of each row's mass."""
+    cumulative = np.cumsum(distribution, axis=1)
+    cumulative /= cumulative[:, -1:]
+    years = np.arange(distribution.shape[1]) + 0.5
+    tail = (1 - coverage) / 2
+    ends = [[np.interp(q, row, years) for q in (tail, 1 - tail)] for row in cumulative]
+    return np.array(ends, np.float32).reshape(-1, 2)
+
+
+def interval_reach(raw: RawOutputs, coverage: float) -> FloatArray:
+    """Years `(n, 2)` from the age down and up to the ends of its distribution's interval.
+
+    Half a year is added at both ends, since an age is stated in whole years.
+    """
+    interval = quantile_interval(raw.distribution, coverage)
+    reach = np.stack([raw.age - interval[:, 0], interval[:, 1] - raw.age], axis=1)
+    return np.maximum(reach, 0) + np.float32(0.5)
+
+
+def calibrated_interval(raw: RawOutputs, calibration: Calibration) -> FloatArray:
+    """The lowest and highest whole year `(n, 2)` that the calibration lets in; the age always is.
+
+    Whether a year is let in goes by the scale of that year, not of the predicted age: so people of
+    each age lie in their intervals as often as stated, also where the age is often mistaken
+    (label-conditional conformal prediction: Vovk, 2012).
+    """
+    reach = interval_reach(raw, calibration.coverage)
+    years = np.arange(CANDIDATE_YEARS, dtype=np.float32)
+    offset = years - raw.age[:, None]
+    score = np.where(offset < 0, -offset / reach[:, :1], offset / reach[:, 1:])
+    inside = score <= calibration.scale_at(years)
+    low = np.where(inside, years, np.inf).min(axis=1)
+    high = np.where(inside, years, -np.inf).max(axis=1)
+    ends = np.stack([np.minimum(low, raw.age), np.maximum(high, raw.age)], axis=1)
+    return np.asarray(ends, np.float32)
+
+
+def scale_probability(probability: NDArray[Any], temperature: float) -> NDArray[Any]:
+    """Probabilities whose logits are divided by `temperature`."""
+    p = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
+    return 1 / (1 + np.exp(-np.log(p / (1 - p)) / temperature))
+
+
+def calibrate(raw: RawOutputs, calibration: Calibration) -> list[Prediction]:
+    """Calibrated predictions; the interval always contains the age, and never starts below 0."""
+    interval = calibrated_interval(raw, calibration)
+    female = scale_probability(raw.gender, calibration.gender_temperature)
+    return [Prediction(*map(float, row)) for row in np.column_stack([raw.age, interval, female])]

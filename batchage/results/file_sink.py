@@ -1,0 +1,454 @@
+"""Files as a scan's sink: what is done already, what is still to do, and the finished tables."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchage.config import ScanConfig
+from batchage.errors import OutputError, UsageError
+from batchage.places import (
+    N_REQUESTS,
+    AnyPath,
+    DaemonThreads,
+    as_output_error,
+    content_hash,
+    each_ahead,
+    read_object,
+    result_of,
+)
+from batchage.results.parts import PLACE_REMEDY, STORE_REMEDY, Parts, read_rows
+from batchage.results.sink import (
+    KEY_COLUMNS,
+    MISSING,
+    PATH_BYTES,
+    SIGNATURE,
+    Sink,
+    StreamSink,
+    ref_key,
+    row_keys,
+)
+from batchage.types import ERROR_STATUSES, ImageRecord, ImageRef
+from batchage.write import Rows, TablesWriter, output_paths, require_place
+
+PART_PHOTOS = 1000
+IN_PARTS, IN_BASE = 0, 1
+_NOT_COMPARED = ("version", "mode", "settings", "disks")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A row of the earlier output: its file's signature, and the hash of its content."""
+
+    signature: bytes
+    content_hash: str | None
+
+
+class _Cursor:
+    """Hands out the rows of a source, so many at a time."""
+
+    def __init__(self, source: Iterator[Rows]) -> None:
+        self._source = source
+        self._rest: Rows | None = None
+
+    def take(self, n: int) -> Iterator[Rows]:
+        while n:
+            rows = self._rest if self._rest is not None else next(self._source, None)
+            if rows is None:
+                raise OutputError(
+                    "the parts of this scan were changed while it ran; give the same command again"
+                )
+            head = rows.slice(0, min(n, len(rows)))
+            self._rest = rows.slice(len(head), len(rows)) if len(head) < len(rows) else None
+            n -= len(head)
+            yield head
+
+
+def _runs(wanted: Iterable[bool]) -> Iterator[tuple[int, int]]:
+    """Stretches `(start, stop)` of what is wanted."""
+    start = 0
+    for is_wanted, run in groupby(wanted):
+        stop = start + sum(1 for _ in run)
+        if is_wanted:
+            yield start, stop
+        start = stop
+
+
+def _keys_below(folder: ImageRef, images: pa.Table) -> list[bytes]:
+    """The keys of those rows whose files are in a folder."""
+    prefix = "" if folder.relative == "." else f"{folder.relative}/"
+    is_below = pc.and_(
+        pc.equal(images["root"], folder.root), pc.starts_with(images["image_path"], prefix)
+    )
+    return row_keys(images.filter(is_below))
+
+
+class FileSink(Sink):
+    """Saves parts while the scan runs, and puts the finished tables together from them.
+
+    A file's rows are taken over from the parts of an interrupted scan, or from the finished output
+    that is being updated, if its path, size and modification time are the same.
+    """
+
+    def __init__(self, output: AnyPath, config: ScanConfig) -> None:
+        """Name the places; nothing is touched.
+
+        Raises:
+            UsageError: The suffix is unknown.
+        """
+        super().__init__()
+        self._config = config
+        self.paths = self._paths = output_paths(output)
+        self._parts = Parts(self._paths.output)
+        self._about: dict[str, Any] = {}
+        self._sources = bytearray()
+        self._roots: set[str] = set()
+        self._met_roots: set[str] = set()
+        self._disks: dict[str, str] = {}
+        self._stale_images: pa.Table | None = None
+        self._stale: set[bytes] = set()
+        self._base: Rows | None = None
+        self._known: dict[bytes, _Known] = {}
+        self._from_base: set[bytes] = set()
+        self._touched: dict[bytes, bytes] = {}
+        self._content: Future[str | None] | None = None
+        self._waiting: list[ImageRecord] = []
+        self._saved_at = time.monotonic()
+
+    def open(self) -> None:
+        """Lock the output.
+
+        Raises:
+            UsageError: A finished scan is there and no flag says what to do with it, or another
+                scan is at work.
+            OutputError: The folder can't be written.
+        """
+        remedy = PLACE_REMEDY if isinstance(self._paths.output, Path) else STORE_REMEDY
+        with as_output_error(self._paths.output, remedy):
+            require_place(self._paths)
+        self._parts.lock()
+        self._refuse_finished()
+
+    def _refuse_finished(self) -> None:
+        if self._parts.about() is None and self._is_finished() and not self._may_replace():
+            raise UsageError(
+                f"{self._paths.output}: a finished scan is there; use --update to scan only new "
+                "and changed files, or --overwrite to scan anew"
+            )
+
+    def _is_finished(self) -> bool:
+        with as_output_error(self._paths.output, "make it readable", "read"):
+            return self._paths.exist()
+
+    def _may_replace(self) -> bool:
+        return self._config.update or self._config.overwrite
+
+    def look(self, about: dict[str, Any]) -> None:
+        """Learn what is done already.
+
+        Raises:
+            UsageError: As of `open` and `begin`.
+        """
+        self._refuse_finished()
+        self._recall(about)
+
+    def begin(self, about: dict[str, Any]) -> None:
+        """Go on with an interrupted scan, or start one.
+
+        Raises:
+            UsageError: What is there was made with other settings, or can't be read.
+        """
+        self._recall(about)
+        if not self.is_continued:
+            base = self._paths if self._base is not None else None
+            # The earlier ones, until no photo was missed.
+            disks = {**self._disks_now(), **self._disks}
+            mode = self._mode(base is not None)
+            self._parts.begin({**self._about, "mode": mode, "disks": disks}, base)
+        self._saved_at = time.monotonic()
+
+    def _mode(self, is_update: bool) -> str:
+        return "update" if is_update else "overwrite" if self._config.overwrite else "scan"
+
+    def _recall(self, about: dict[str, Any]) -> None:
+        """Learn the rows of an interrupted scan, and of an output that is to be updated."""
+        # In the types of what is read back, for comparing.
+        self._about = about = json.loads(json.dumps(about))
+        earlier = self._parts.about()
+        if earlier and self._config.overwrite:
+            same = {**about, "mode": self._mode(False), "disks": None}
+            if same != {**earlier, "disks": None}:
+                earlier = None
+        elif earlier:
+            self._refuse_other(earlier, about, "an interrupted scan")
+        if earlier:
+            self.is_continued = True
+            self._learn_disks(earlier)
+            if earlier.get("mode") == "update":
+                self._learn_base(read_rows(self._parts.base))
+            for rows in self._parts:
+                self._stale.update(row_keys(rows.images))
+                self._roots.update(pc.unique(rows.images["root"]).to_pylist())
+        elif self._config.update and self._is_finished():
+            self._refuse_other(self._read_about(), about, "the earlier scan")
+            self._learn_base(read_rows(self._paths))
+
+    def _read_about(self) -> dict[str, Any]:
+        """What the finished scan was made with, as far as an update must be made with the same."""
+        path = self._paths.about
+        try:
+            about = read_object(path)
+        except (OSError, ValueError):
+            raise UsageError(
+                f"{path}: it tells what the earlier scan was made with and can't be read; use "
+                "--overwrite to scan anew"
+            ) from None
+        self._learn_disks(about)
+        inputs, now = about.get("inputs"), self._about["inputs"]
+        missing = [name for name in inputs if name not in now] if isinstance(inputs, list) else []
+        if missing:
+            raise UsageError(
+                f"{self._paths.output}: the earlier scan also had {missing[0]}, whose rows would "
+                "be left out; give it too, or use --overwrite to scan anew"
+            )
+        return {**about, "inputs": now, "filter": self._about["filter"]}
+
+    def _refuse_other(self, earlier: dict[str, Any], about: dict[str, Any], what: str) -> None:
+        """Compare with what another scan was made with; versions may differ."""
+        flat = []
+        for source in (earlier, about):
+            settings = source.get("settings")
+            nested = settings if isinstance(settings, dict) else {}
+            flat.append({k: v for k, v in {**source, **nested}.items() if k not in _NOT_COMPARED})
+        differing = [
+            f"{name} {flat[0].get(name)!r} instead of {value!r}"
+            for name, value in flat[1].items()
+            if flat[0].get(name) != value
+        ]
+        if flat[0].get("results_version") != flat[1].get("results_version"):
+            raise UsageError(
+                f"{self._paths.output}: {what} was made by a version of batchage whose rows differ "
+                "a little; use --overwrite to scan anew"
+            )
+        if differing:
+            raise UsageError(
+                f"{self._paths.output}: {what} was made with {', '.join(differing)}; give the "
+                "same, or use --overwrite to scan anew"
+            )
+
+    def _learn_disks(self, about: dict[str, Any]) -> None:
+        disks = about.get("disks")
+        if isinstance(disks, dict):
+            self._disks = disks
+
+    def _disks_now(self) -> dict[str, str]:
+        return dict(self._about.get("disks", {}))
+
+    def _learn_base(self, rows: Rows) -> None:
+        self._base = rows
+        self._roots.update(pc.unique(rows.images["root"]).to_pylist())
+        columns = (rows.images["status"].to_pylist(), rows.images["content_hash"].to_pylist())
+        for key, status, content in zip(row_keys(rows.images), *columns, strict=True):
+            # What failed is tried again.
+            known = _Known(b"" if status in ERROR_STATUSES else key[PATH_BYTES:], content)
+            self._known[key[:PATH_BYTES]] = known
+        self.gone = len(self._known)
+
+    def pending(self, refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
+        """The files that are to be scanned; remote ones that are compared are read ahead."""
+        with closing(DaemonThreads(N_REQUESTS)) as threads:
+
+            def read(ref: ImageRef) -> Future[str | None] | None:
+                is_remote = isinstance(ref.path, str)
+                if not is_remote or ref.error is not None or not self._goes_by_content(ref):
+                    return None
+                key = ref_key(ref)
+                known = self._known.get(key[:PATH_BYTES])
+                if key in self._stale or not known or not known.signature:
+                    return None
+                return threads.submit(content_hash, ref.path)
+
+            yield from super().pending(self._with_content(each_ahead(refs, read, N_REQUESTS)))
+
+    def _with_content(
+        self, refs: Iterable[tuple[ImageRef, Future[str | None] | None]]
+    ) -> Iterator[ImageRef]:
+        """The files one by one, of which the last one's content may be on its way."""
+        for ref, self._content in refs:
+            yield ref
+
+    def _goes_by_content(self, ref: ImageRef) -> bool:
+        # A page of links tells neither sizes nor times.
+        return self._config.checksum or (ref.size is None and ref.mtime is None)
+
+    def _takes_over(self, ref: ImageRef, key: bytes) -> bool:
+        self._met_roots.add(ref.root)
+        path, signature = key[:PATH_BYTES], key[PATH_BYTES:]
+        known = self._known.get(path)
+        self.gone -= known is not None
+        if key in self._stale:
+            self._stale.remove(key)
+            self._sources.append(IN_PARTS)
+            is_done = True
+        else:
+            is_done = known is not None and self._is_unchanged(ref, known, signature)
+            self._sources.append(IN_BASE if is_done else IN_PARTS)
+            if is_done and known:
+                self._from_base.add(key)
+                if known.signature != signature:
+                    self._touched[path + known.signature] = key
+        self.taken_over += is_done
+        if ref.is_folder:
+            self._keep_below(ref)
+        return is_done
+
+    def _is_unchanged(self, ref: ImageRef, known: _Known, signature: bytes) -> bool:
+        if not known.signature:
+            return False
+        if self._goes_by_content(ref) and ref.error is None:
+            now = result_of(self._content) if self._content else content_hash(ref.path)
+            return now is not None and now == known.content_hash
+        return known.signature == signature
+
+    def _keep_below(self, folder: ImageRef) -> None:
+        """Take over what was in a folder that can't be read now: its files may still be there."""
+        found: dict[bytes, tuple[int, bytes]] = {}
+        if self._base is not None:
+            for key in _keys_below(folder, self._base.images):
+                found[key[:PATH_BYTES]] = (IN_BASE, key)
+        if self._stale:
+            if self._stale_images is None:
+                images = [rows.images.select(KEY_COLUMNS) for rows in self._parts]
+                self._stale_images = pa.concat_tables(images)
+            for key in _keys_below(folder, self._stale_images):
+                if key in self._stale:
+                    found[key[:PATH_BYTES]] = (IN_PARTS, key)
+        for path, (source, key) in found.items():
+            if path in self._seen:
+                continue
+            self._seen.add(path)
+            if source == IN_BASE:
+                self._from_base.add(key)
+            else:
+                self._stale.remove(key)
+            self._sources.append(source)
+            self.taken_over += 1
+            self.gone -= path in self._known
+
+    def write(self, record: ImageRecord) -> None:
+        """Take one file's record; save a part where it is time.
+
+        Raises:
+            OutputError: It can't be saved.
+        """
+        self._waiting.append(record)
+        due = time.monotonic() - self._saved_at >= self._config.save_every
+        if due or len(self._waiting) >= PART_PHOTOS:
+            self._save()
+
+    def _save(self) -> None:
+        if self._waiting:
+            self._parts.write(self._waiting, self._about["model_id"])
+            self._waiting = []
+        self._saved_at = time.monotonic()
+
+    def finish(self) -> None:
+        """Save the last part, write both tables, remove the parts.
+
+        Rows are in the order of the walk; files that were met by no scan before the one that
+        continues come after those that were.
+
+        Raises:
+            OutputError: A table can't be written; the parts stay.
+            UsageError: No photo of an input is there any more.
+        """
+        self._save()
+        self._refuse_unmet()
+        with as_output_error(self._paths.output):
+            self._parts.check()
+        cursors = {IN_PARTS: _Cursor(self._live_parts()), IN_BASE: _Cursor(self._live_base())}
+        with TablesWriter(self._paths, self._about, self._parts.folder.path) as tables:
+            for source, run in groupby(self._sources):
+                for rows in cursors[source].take(sum(1 for _ in run)):
+                    self.tally.add(rows.images, rows.faces)
+                    tables.write(rows)
+        self._parts.clear()
+
+    def _refuse_unmet(self) -> None:
+        """See that no input has lost all its photos with its disk."""
+        unmet = self._roots - self._met_roots
+        lost = [
+            place
+            for place, disk in self._disks_now().items()
+            if place in unmet and self._disks.get(place, disk) != disk
+        ]
+        if not lost and (self._met_roots or not self._roots):
+            return
+        if not self._parts.has_any():
+            self._parts.clear()
+        remedy = (
+            f"remove {self._parts.folder.path}" if self._config.overwrite else "use --overwrite"
+        )
+        raise UsageError(
+            f"{self._paths.output}: no photos are {f'in {lost[0]}' if lost else 'there'} any "
+            f"more, and an earlier scan found some; check that the disk is connected, or {remedy}"
+        )
+
+    def _live_parts(self) -> Iterator[Rows]:
+        """Rows of the parts, less those of files that are gone or have changed since."""
+        for rows in self._parts:
+            for start, stop in _runs(key not in self._stale for key in row_keys(rows.images)):
+                yield rows.slice(start, stop)
+
+    def _live_base(self) -> Iterator[Rows]:
+        """Rows of the earlier output that are taken over."""
+        rows = self._base
+        if rows is None:
+            return
+        keys = [self._touched.get(key, key) for key in row_keys(rows.images)]
+        for start, stop in _runs(key in self._from_base for key in keys):
+            yield self._with_times(rows.slice(start, stop), keys[start:stop])
+
+    def _with_times(self, rows: Rows, keys: Sequence[bytes]) -> Rows:
+        """The rows with modification times that a changed one without changed content has now."""
+        if not self._touched:
+            return rows
+        times = [SIGNATURE.unpack(key[PATH_BYTES:])[1] for key in keys]
+        field = rows.images.schema.field("modified_at")
+        mask = np.array(times) == MISSING
+        column = pa.array(times, pa.int64(), mask=mask).cast(field.type)
+        index = rows.images.schema.get_field_index("modified_at")
+        return Rows(rows.images.set_column(index, field, column), rows.faces)
+
+    def close(self) -> None:
+        """Save what was computed and let go of the output."""
+        try:
+            self._save()
+        finally:
+            self._parts.unlock()
+
+    def can_go_on(self) -> bool:
+        """Whether there are parts that the same scan would go on from."""
+        return self._parts.has_any()
+
+
+def make_sink(config: ScanConfig) -> Sink:
+    """Where `config` says that the records go.
+
+    Raises:
+        UsageError: The output's suffix is unknown.
+    """
+    if config.output is None:
+        return Sink()
+    return StreamSink() if str(config.output) == "-" else FileSink(config.output, config)

@@ -1,0 +1,213 @@
+"""Calibration, export's statistics, evaluation and card."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+
+from batchage.errors import UsageError
+from batchage.evaluation.metrics import calibration_error
+from batchage.networks import (
+    RANGES,
+    Compute,
+    GraphBuilder,
+    assign_weights,
+    load_bundle,
+    run_on_processor,
+    save_bundle,
+    write_weights,
+)
+from batchage.networks.bundle import read_weights
+from batchage.predict import KIND, Calibration, Predictor, RawOutputs, build_graph, build_network
+from batchage.predict.calibration import calibrate
+from batchage.predict.network import IMAGENET_MEAN_RGB
+from tests.builders import TINY, make_bundle, manifest_row, write_manifest
+from tests.command import PHOTOS
+from train.card import gaps
+from train.evaluate import evaluate
+from train.export import conformal_quantile, conformal_rank, fit_age_scales, fit_temperature
+from train.quantize import RoundedConv2D, in_8_bits, measure_ranges
+
+
+def test_too_few_validation_faces_state_no_interval():
+    assert conformal_quantile(np.arange(20.0)) == 18
+    assert conformal_quantile(np.arange(9.0)) == 8
+    with pytest.raises(UsageError, match="8 pictures"):
+        conformal_quantile(np.arange(8.0))
+
+
+@pytest.mark.parametrize("labels", [[True] * 4, [True, True, False, False]])
+def test_temperature_stays_one_where_nothing_can_be_fitted(labels):
+    probability = np.array([0.9, 0.8, 0.1, 0.3], np.float32)
+    assert fit_temperature(probability, np.array(labels)) == 1.0
+
+
+def test_evaluation_writes_card_results_and_plots(tmp_path):
+    names = ["portraits/collins.jpg", "portraits/hopper-grey.jpg", "no-people/coffee.jpg"]
+    rows = [
+        manifest_row(PHOTOS / name, 40.0, gender="female", group="a", split="test")
+        for name in names
+    ]
+    manifest = write_manifest(tmp_path / "examples.parquet", rows)
+    bundle = make_bundle(tmp_path / "tiny")
+    compute = Compute("cpu", "float32", "test")
+    results = evaluate(bundle, [manifest], tmp_path / "out", compute)
+    assert (results["precision"], results["detect_precision"]) == ("float32", "float32")
+    metrics = results["sets"]["examples"]
+    assert metrics["all"]["faces"] == 3
+    assert metrics["no_face_detected"] == 1
+    sharpness = metrics["quality"]["sharpness"]
+    assert sum(row["faces"] for row in sharpness.values()) == 2
+    assert set(results["sweep"]) >= {"as they are", "shrunk to 25 px", "blurred by 4 px"}
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == results
+    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert bundle.sha256 in card
+    for plot in (tmp_path / "out" / "plots").iterdir():
+        assert f"(plots/{plot.name})" in card
+    (tmp_path / "bad.jpg").write_text("no picture")
+    bad = [{**rows[0], "path": str(tmp_path / "bad.jpg")}]
+    write_manifest(tmp_path / "bad.parquet", bad)
+    with pytest.raises(UsageError, match=r"bad\.jpg: .*run train\.prepare again"):
+        evaluate(bundle, [tmp_path / "bad.parquet"], tmp_path / "out", compute)
+    with pytest.raises(UsageError, match="rename one"):
+        manifests = [manifest, tmp_path / "b" / "examples.parquet"]
+        evaluate(bundle, manifests, tmp_path / "out", compute)
+
+
+def test_ranges_are_those_of_what_goes_into_the_convolutions(tmp_path):
+    bundle = make_bundle(tmp_path / "tiny")
+    graph = partial(build_graph, architecture=TINY, size=32)
+    batch = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    ranges = measure_ranges(bundle.weights, graph, [batch[:2], batch[2:]], ["block5_conv3"])
+    assert len(ranges) == 12
+    assert "block5_conv3" not in ranges
+    # What goes into the first is the picture less ImageNet's means.
+    means = np.array(IMAGENET_MEAN_RGB, np.float32)
+    expected = [(batch - means).reshape(3, -1).min(1).mean(), (batch - means).max((1, 2, 3)).mean()]
+    assert ranges["block1_conv1"] == pytest.approx(expected, abs=1e-3)
+    # What goes into the others is what comes out of a ReLU.
+    assert all(low == 0 < high for name, (low, high) in ranges.items() if name != "block1_conv1")
+    save_bundle(
+        tmp_path / "in8", KIND, read_weights(bundle.weights), {**bundle.spec, RANGES: ranges}
+    )
+    quick = Predictor(load_bundle(tmp_path / "in8", KIND), Compute("cpu", "int8", "test"))
+    exact = Predictor(bundle, Compute("cpu", "float32", "test"))
+    found, expected = (p.predict_raw(list(batch)).age for p in (quick, exact))
+    assert found == pytest.approx(expected, abs=1)
+    assert not np.array_equal(found, expected)
+
+
+def test_training_in_8_bits_rounds_as_prediction_does(tmp_path):
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(0, rng.uniform(0.1, 2, 16), (3, 3, 3, 16)).astype(np.float32)
+    weights = {"conv/kernel": kernel, "conv/bias": np.zeros(16, np.float32)}
+    write_weights(tmp_path / "weights.h5", weights)
+    batch = rng.integers(0, 256, (2, 12, 12, 3), np.uint8)
+
+    def run(ranges):
+        graph = GraphBuilder(tmp_path / "weights.h5", ranges)
+        pixels = graph.images((12, 12), mean=0.0, scale=1 / 255)
+        model = graph.build({"conv": graph.conv(pixels, "conv", 3)})
+        return run_on_processor(model, "int8")(batch)["conv"].transpose(0, 2, 3, 1)
+
+    inside = (0.0, 0.77)
+    layer = RoundedConv2D(16, 3, padding="same", inside=inside)
+    layer.build((None, None, None, 3))
+    layer.kernel.assign(kernel)
+    found, rounded, exact = (
+        np.asarray(layer(batch / np.float32(255))),
+        run({"conv": inside}),
+        run({}),
+    )
+    assert found == pytest.approx(rounded, abs=1e-3)
+    assert np.abs(rounded - exact).max() > 0.1
+
+
+def test_rounding_network_takes_the_weights_of_the_plain_one(tmp_path):
+    bundle = make_bundle(tmp_path / "tiny")
+    network = build_network(TINY)
+    rounding = in_8_bits(network, {"block5_conv3": (0.0, 2.0)})
+    assert [v.path for v in rounding.weights] == [v.path for v in network.weights]
+    assign_weights(rounding, bundle.weights)
+    kinds = [type(layer) for layer in rounding.get_layer("vgg16").layers]
+    assert kinds.count(RoundedConv2D) == 1
+
+
+def test_gaps_name_groups_of_enough_faces():
+    def row(n, right):
+        return {"age_mae": None, "age_in_range": None, "gender_accuracy": right,
+                "exact_ages": 0, "age_ranges": 0, "genders": n}  # fmt: skip
+
+    (sentence,) = gaps({"a": row(80, 0.9), "b": row(60, 0.7), "c": row(10, 0.1)})
+    assert sentence == "Gender accuracy: 70.0% for b, against 90.0% for a."
+
+
+def gaussian_outputs(centre, sigma=1.0):
+    mass = np.exp(-((np.arange(101) - centre[:, None]) ** 2) / (2 * sigma**2))
+    mass = (mass / mass.sum(axis=1, keepdims=True)).astype(np.float32)
+    return RawOutputs(centre.astype(np.float32), mass, np.full(len(centre), 0.5, np.float32))
+
+
+def test_intervals_reach_their_coverage_at_every_age():
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        centre = rng.uniform(20, 80, n)
+        # The old are harder: one scale for all would cover them too rarely.
+        return gaussian_outputs(centre), (centre + rng.normal(0, centre / 10)).astype(np.float32)
+
+    raw, ages = draw(3000)
+    edges, scales = fit_age_scales(raw, ages)
+    assert len(scales) == len(edges) + 1 > 5
+    assert scales[0] < scales[-1]
+    fresh, truth = draw(3000)
+    found = calibrate(fresh, Calibration(age_edges=edges, age_scales=scales))
+    inside = np.array([p.age_low <= t <= p.age_high for p, t in zip(found, truth, strict=True)])
+    for decade in range(20, 80, 10):
+        member = (truth >= decade) & (truth < decade + 10)
+        assert 0.85 < inside[member].mean() < 0.95
+
+
+def test_no_scale_could_be_smaller():
+    rng = np.random.default_rng(1)
+    centre = rng.uniform(20, 80, 1000)
+    # Where ages are hard to tell, intervals pull in years of their easier neighbours.
+    spread = np.where((centre // 5) % 2 == 0, 2.0, 4.0)
+    ages = (centre + rng.normal(0, spread)).round().astype(np.float32)
+    raw = gaussian_outputs(centre)
+    edges, scales = fit_age_scales(raw, ages)
+
+    def covered(tried, stretch):
+        found = calibrate(raw, Calibration(age_edges=edges, age_scales=tried))
+        inside = [p.age_low <= age <= p.age_high for p, age in zip(found, ages, strict=True)]
+        return sum(np.array(inside)[np.searchsorted(edges, ages, side="right") == stretch])
+
+    for stretch, scale in enumerate(scales):
+        needed = conformal_rank(sum(np.searchsorted(edges, ages, side="right") == stretch))
+        smaller = (*scales[:stretch], scale * 0.97, *scales[stretch + 1 :])
+        assert covered(scales, stretch) >= needed > covered(smaller, stretch)
+
+
+def test_rare_old_faces_share_no_scale_with_many_younger_ones():
+    ages = np.repeat(np.arange(20.0, 80), 20).astype(np.float32)
+    ages = ages[(ages < 70) | (np.arange(len(ages)) % 20 < 6)]
+    edges, _ = fit_age_scales(gaussian_outputs(ages), ages)
+    assert edges[-1] == 70
+    assert np.diff([20, *edges]).tolist() == [5.0, *[3.0] * 15]
+
+
+def test_few_validation_faces_share_one_scale():
+    raw = gaussian_outputs(np.linspace(20, 60, 30))
+    edges, scales = fit_age_scales(raw, raw.age + 1)
+    assert edges == ()
+    assert len(scales) == 1
+
+
+def test_temperature_undoes_overconfidence():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1.5, 20_000)
+    truth = rng.random(20_000) < 1 / (1 + np.exp(-logits))
+    overconfident = (1 / (1 + np.exp(-3 * logits))).astype(np.float32)
+    assert fit_temperature(overconfident, truth) == pytest.approx(3, rel=0.1)
+    assert calibration_error(overconfident, truth) > 0.1
