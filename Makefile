@@ -11,6 +11,7 @@ demo: $(VENV)/.package
 test: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --dist loadfile
 
 docs: $(VENV)/.dev

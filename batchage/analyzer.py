@@ -1,27 +1,28 @@
-"""Detector and model for pictures in memory."""
+"""Detector and model, loaded once, for single pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from batchage.align import align
 from batchage.config import ScanConfig
-from batchage.decode import to_rgb
+from batchage.decode import decode, to_rgb
 from batchage.detect import create_detector
-from batchage.errors import UsageError
+from batchage.errors import DecodeError, UsageError
 from batchage.networks import choose_compute, load_bundle
 from batchage.predict import KIND, Predictor
 from batchage.types import FaceRecord, ImageArray, box_sizes
 from batchage.write import FACES, face_values
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+Picture = NDArray[Any] | Image.Image | str | os.PathLike[str]
 NOT_OF_A_FACE = {
     "image_path",
     "root",
@@ -35,9 +36,10 @@ COLUMNS = ["image_index", *(name for name in FACES.names if name not in NOT_OF_A
 
 
 class Analyzer:
-    """Detector and model, loaded once, for pictures that no file holds.
+    """Detector and model, loaded once, for pictures in memory and single files.
 
         analyzer = batchage.Analyzer()
+        faces = analyzer.analyze("photo.jpg")
         faces = analyzer.analyze([array, PIL.Image.open("photo.jpg")])
 
     Attributes:
@@ -63,12 +65,12 @@ class Analyzer:
         self._predictor = Predictor(bundle, compute, self._config.batch_size, self._config.tta)
         self.model_id = self._predictor.model_id
 
-    def analyze(self, images: Sequence[NDArray[Any] | Image.Image]) -> pd.DataFrame:
-        """Find the faces of pictures and estimate ages and genders.
+    def analyze(self, images: Picture | Iterable[Picture]) -> pd.DataFrame:
+        """Find the faces of one picture or many, and estimate ages and genders.
 
         Args:
-            images: RGB uint8 arrays `(h, w, 3)`, upright, or PIL pictures, which are turned upright
-                by their EXIF.
+            images: RGB uint8 arrays `(h, w, 3)`, upright; PIL pictures, which are turned upright
+                by their EXIF; or paths of files.
 
         Returns:
             One row a face: `image_index`, the picture's place in `images`, and the columns of the
@@ -76,12 +78,15 @@ class Analyzer:
 
         Raises:
             UsageError: An array is none of a picture.
+            DecodeError: A file can't be read.
             BundleError: The model gives no number for a face.
         """
+        if isinstance(images, (str, os.PathLike, Image.Image)) or _is_one_array(images):
+            images = [cast("Picture", images)]
         size = self._predictor.input_size
         owners, found, crops = [], [], []
         for index, image in enumerate(images):
-            pixels = _pixels(image, index)
+            pixels = _pixels(image, index, self._config.max_pixels)
             (faces,) = self._detector.detect([pixels])
             faces = faces.select(box_sizes(faces.boxes) >= self._config.detection.min_face_size)
             crops += [align(pixels, points, size) for points in faces.landmarks]
@@ -99,7 +104,17 @@ class Analyzer:
         return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _pixels(image: NDArray[Any] | Image.Image, index: int) -> ImageArray:
+def _is_one_array(images: object) -> bool:
+    """Whether it is a picture, or a wrong one, and not a batch of them `(n, h, w, 3)`."""
+    return isinstance(images, np.ndarray) and images.ndim < 4
+
+
+def _pixels(image: Picture, index: int, max_pixels: int) -> ImageArray:
+    if isinstance(image, (str, os.PathLike)):
+        try:
+            return decode(Path(image), max_pixels=max_pixels).pixels
+        except DecodeError as error:
+            raise type(error)(f"{os.fspath(image)}: {error}") from None
     if isinstance(image, Image.Image):
         return np.asarray(to_rgb(ImageOps.exif_transpose(image)), np.uint8)
     pixels = np.asarray(image)

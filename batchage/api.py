@@ -27,7 +27,7 @@ PathLike = str | os.PathLike[str]
 PATH_SETTINGS = {"output", "thumbnails", "crops"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ScanResult:
     """What a scan found.
 
@@ -40,6 +40,11 @@ class ScanResult:
     faces_table: pa.Table
     images_table: pa.Table
     model_id: str
+
+    def __repr__(self) -> str:
+        """For example `<ScanResult: 17 faces in 9 photos>`."""
+        faces, photos = self.faces_table.num_rows, self.images_table.num_rows
+        return f"<ScanResult: {count_of(faces, 'face')} in {count_of(photos, 'photo')}>"
 
     @property
     def faces(self) -> pd.DataFrame:
@@ -135,6 +140,11 @@ class Scan:
                 self._running.close()
         finally:
             self.sink.close()
+
+
+def count_of(n: int, thing: str) -> str:
+    """For example `1 face`, `1,200 faces`."""
+    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
 def made_with(identity: Identity, config: ScanConfig, inputs: Sequence[str]) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def original_detect(graph: Any, canvas: np.ndarray) -> np.ndarray:
     height, width = canvas.shape[:2]
     rows[:, 0:14:2] *= width
     rows[:, 1:14:2] *= height
-    return rows[:, [*range(14), 15]]
+    return np.asarray(rows[:, [*range(14), 15]])
 
 
 def main() -> None:

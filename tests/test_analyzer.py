@@ -69,3 +69,32 @@ def test_a_detector_of_ones_own(config):
     assert result.faces.x1.tolist() == pytest.approx(0.3 * result.faces.image_width)
     with pytest.raises(UsageError, match="choose another name"):
         batchage.register_detector("retinaface-resnet50", lambda settings, compute: Middle())
+
+
+def test_one_picture_many_or_paths(config):
+    analyzer = batchage.Analyzer(config)
+    path = PHOTOS / "portraits" / "collins.jpg"
+    picture = Image.open(path)
+    found = [analyzer.analyze(images) for images in (path, str(path), picture, [picture])]
+    assert all(len(faces) == 1 for faces in found)
+    assert all(faces.equals(found[0]) for faces in found[1:])
+    arrays = (np.asarray(picture), np.asarray(picture)[None])
+    assert all(len(analyzer.analyze(array)) == 1 for array in arrays)
+    mixed = analyzer.analyze(iter([path, np.asarray(picture)]))
+    assert mixed.image_index.tolist() == [0, 1]
+
+
+def test_a_file_that_is_none_is_named(config, tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(batchage.DecodeError, match=r"text\.jpg: not a picture"):
+        batchage.Analyzer(config).analyze(tmp_path / "text.jpg")
+
+
+def test_what_was_found_is_said_in_short(config):
+    result = batchage.scan(PHOTOS / "portraits" / "collins.jpg", config=config)
+    assert repr(result) == "<ScanResult: 1 face in 1 photo>"
+
+
+def test_public_names_are_shown():
+    assert {"scan", "Analyzer", "ScanConfig", "report"} <= set(dir(batchage))
+    assert all(hasattr(batchage, name) for name in batchage.__all__)

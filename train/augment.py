@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from batchage.align import Similarity
 from batchage.types import FloatArray, ImageArray
@@ -109,13 +111,14 @@ def degrade(crop: ImageArray, how: Augmentation, rng: np.random.Generator) -> Im
     return crop
 
 
-def _to_picture(values: FloatArray) -> ImageArray:
-    return np.clip(values, 0, 255).astype(np.uint8)
+def _to_picture(values: NDArray[Any]) -> ImageArray:
+    return np.asarray(np.clip(values, 0, 255), np.uint8)
 
 
 def _luminance(crop: ImageArray) -> FloatArray:
     """From 0 to 1, `(S, S, 1)`."""
-    return cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[:, :, None] / np.float32(255)
+    shades = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[:, :, None]
+    return np.asarray(shades / np.float32(255), np.float32)
 
 
 def blur(crop: ImageArray, rng: np.random.Generator) -> ImageArray:
@@ -128,13 +131,14 @@ def lower_resolution(crop: ImageArray, rng: np.random.Generator, smallest: float
     """Shrunk to `smallest` of its side at least, and enlarged again."""
     size = crop.shape[0]
     small = max(1, int(size * rng.uniform(smallest, LEAST_RESOLUTION)))
-    crop = cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(crop, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
+    shrunk = cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(shrunk, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def grey(crop: ImageArray, _: np.random.Generator) -> ImageArray:
     """Without colour."""
-    return cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    shades = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.cvtColor(shades, cv2.COLOR_GRAY2RGB), np.uint8)
 
 
 def tone(crop: ImageArray, rng: np.random.Generator) -> ImageArray:
@@ -169,8 +173,8 @@ def grain(crop: ImageArray, rng: np.random.Generator) -> ImageArray:
     channels = int(rng.choice([1, 3]))
     noise = rng.normal(0, 1, (*crop.shape[:2], channels)).astype(np.float32)
     if rng.random() < 0.6:
-        noise = cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.4, 1.6)).reshape(noise.shape)
-        noise /= max(float(noise.std()), 1e-6)
+        soft = cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.4, 1.6)).reshape(noise.shape)
+        noise = np.asarray(soft / max(float(soft.std()), 1e-6), np.float32)
     return _to_picture(crop + noise * rng.uniform(3, 24))
 
 

@@ -51,9 +51,9 @@ def gaps(groups: Mapping[str, Metrics]) -> list[str]:
     said = []
     for key, (name, form, better) in kinds.items():
         rows = {
-            group: row[key]
+            group: float(value)
             for group, row in groups.items()
-            if row[key] is not None and (row[LABELS_BEHIND[key]] or 0) >= ENOUGH_FACES
+            if (value := row[key]) is not None and (row[LABELS_BEHIND[key]] or 0) >= ENOUGH_FACES
         }
         if len(rows) > 1:
             best = better(rows, key=lambda group: rows[group])

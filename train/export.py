@@ -176,7 +176,7 @@ def calibration_of(predictor: Predictor, rows: pa.Table) -> Calibration:
     low, high = (np.asarray(rows[name], np.float32) for name in ("age_min", "age_max"))
     exact = low == high
     genders = np.array(rows["gender"].to_pylist(), object)
-    known = np.not_equal(genders, None)
+    known = np.array([gender is not None for gender in genders])
     if not exact.any() or not known.any():
         raise UsageError("the validation split needs pictures with an exact age and a gender")
     chosen = RawOutputs(raw.age[exact], raw.distribution[exact], raw.gender[exact])

@@ -65,7 +65,7 @@ def near_pairs(hashes: NDArray[np.uint64], bits: int) -> NDArray[np.intp]:
 def groups_of(pairs: NDArray[np.intp], n: int) -> NDArray[np.int32]:
     """Group numbers `(n,)`: whatever is linked by a chain of pairs `(m, 2)` shares one."""
     graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    return connected_components(graph, directed=False)[1].astype(np.int32)
+    return np.asarray(connected_components(graph, directed=False)[1], np.int32)
 
 
 def resemblance(table: pa.Table, pairs: NDArray[np.intp]) -> FloatArray:
@@ -74,7 +74,7 @@ def resemblance(table: pa.Table, pairs: NDArray[np.intp]) -> FloatArray:
     some = table.select(["path", "landmarks"]).take(rows).to_pylist()
     vectors = np.stack([_compared(row) for row in some]) if some else np.empty((0, 1))
     left, right = vectors[places.reshape(pairs.shape)].transpose(1, 0, 2)
-    return np.einsum("ij,ij->i", left, right).astype(np.float32)
+    return np.asarray(np.einsum("ij,ij->i", left, right), np.float32)
 
 
 def _compared(row: dict[str, Any]) -> FloatArray:

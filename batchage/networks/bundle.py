@@ -86,7 +86,7 @@ class Bundle:
 
 def models_folder() -> Path:
     """The folder of the shipped bundles: inside the installed package, or in the checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     installed = package / "models"
     return installed if installed.is_dir() else package.parent / "models"
 
