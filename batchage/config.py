@@ -1,4 +1,4 @@
-"""Everything that a scan can be told; the one place for each default."""
+"""Everything that a scan can be told: each setting's name, default, check and description."""
 
 from __future__ import annotations
 
@@ -9,7 +9,23 @@ from functools import lru_cache
 from typing import Any
 
 from batchage.errors import UsageError
-from batchage.places import AnyPath, without_password
+from batchage.options import (
+    CLUSTER,
+    FACES,
+    FILES,
+    GOING_ON,
+    ONE_OR_MORE,
+    OUTPUT,
+    SPEED,
+    ZERO_OR_MORE,
+    Check,
+    check_fields,
+    documented,
+    noted,
+    one_of,
+    told,
+)
+from batchage.places import AnyPath, locate, without_password
 
 DEFAULT_DETECTOR = "retinaface-mobilenet025"
 DEFAULT_MODEL = "vgg16-utkface"
@@ -22,11 +38,15 @@ REPORT_THUMBNAILS = "thumbnails"
 """Where they are in the folder of a report."""
 LOCAL, RAY = "local", "ray"
 """Engines: what runs the pipeline."""
+DEVICES = ("auto", "cpu", "gpu")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
+DETECT_PRECISIONS = ("auto", "float32", "int8")
 DAY = 86_400
 RESULTS_VERSION = 4
 """Raised when the same photos and settings give other rows: such tables aren't continued."""
 
 
+@documented
 @dataclass(frozen=True, slots=True)
 class ScanFilter:
     """Which files of a folder are looked at.
@@ -34,18 +54,19 @@ class ScanFilter:
     A pattern is a shell glob, matched with case against the path relative to the scanned folder
     (POSIX form) and against the bare name. `*` also matches `/`; `**/` stands for any number of
     folders, none included. A folder that `exclude` matches is not entered.
-
-    Attributes:
-        recursive: Enter subfolders.
-        include: Only files that match one of these; empty means all.
-        exclude: No file and no folder that matches one of these.
-        hidden: Also look at names that start with a dot.
     """
 
-    recursive: bool = True
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    hidden: bool = False
+    recursive: bool = field(default=True, metadata=told("Look into folders inside folders.", FILES))
+    include: tuple[str, ...] = field(
+        default=(), metadata=told("Only files matching this glob.", FILES, shown="GLOB")
+    )
+    exclude: tuple[str, ...] = field(
+        default=(), metadata=told("No files matching this glob.", FILES, shown="GLOB")
+    )
+    hidden: bool = field(
+        default=False,
+        metadata=told("Also files and folders whose names start with a dot.", FILES),
+    )
 
     def keeps_file(self, relative: str) -> bool:
         """Whether a file at this path, relative to the scanned folder, is looked at."""
@@ -75,116 +96,210 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(fnmatch.translate(marked).replace("\0", "(?:.*/)?"))
 
 
+@documented
 @dataclass(frozen=True, slots=True)
 class DetectorSettings:
-    """How faces are looked for.
+    """How faces are looked for."""
 
-    Attributes:
-        detect_size: Longest side in pixels of the picture that the detector sees; a multiple of 64.
-        min_score: Faces with a lower score, 0…1, are left out.
-        min_face_size: Faces whose box is smaller than this, in full-size pixels (square root of
-            the area), are left out.
-    """
-
-    detect_size: int = 960
-    min_score: float = 0.5
-    min_face_size: float = 0.0
+    detect_size: int = field(
+        default=960,
+        metadata=told(
+            "Longest side in pixels of what the detector sees; larger finds smaller faces.",
+            FACES,
+            check=Check(
+                lambda n: n >= 128 and n % 64 == 0, "a multiple of 64, 128 or more, such as 960"
+            ),
+        ),
+    )
+    min_score: float = field(
+        default=0.5,
+        metadata=told(
+            "Leave out faces with a lower detection score.",
+            FACES,
+            check=Check(lambda x: 0 < x < 1, "a number between 0 and 1"),
+        ),
+    )
+    min_face_size: float = field(
+        default=0.0,
+        metadata=told(
+            "Leave out faces smaller than this, in pixels of the photo.", FACES, check=ZERO_OR_MORE
+        ),
+    )
 
     def __post_init__(self) -> None:
-        if self.detect_size < 128 or self.detect_size % 64:
-            raise UsageError(
-                f"detect size {self.detect_size}: give a multiple of 64, 128 or more, such as 960"
-            )
-        if not 0 < self.min_score < 1:
-            raise UsageError(f"minimal score {self.min_score}: give a number between 0 and 1")
+        check_fields(self)
 
 
+@documented
 @dataclass(frozen=True, slots=True)
 class RaySettings:
-    """Of the engine `ray`.
+    """Of the engine `ray`."""
 
-    Attributes:
-        address: Of the cluster, such as `auto` or `head:6379`; None is what `RAY_ADDRESS`
-            says, or else a cluster on this machine that ends with the scan.
-        num_actors: Pipelines at work; None is one a GPU, or one a processor without GPUs.
-        gpus_per_actor: GPUs of each, also a fraction; None is 1 where there are any.
-        unit_photos: What an actor takes at once: large enough that the ends of units cost little,
-            small enough that little is lost with one.
-    """
-
-    address: str | None = None
-    num_actors: int | None = None
-    gpus_per_actor: float | None = None
-    unit_photos: int = 32
+    address: str | None = field(
+        default=None,
+        metadata=told(
+            "Ray cluster, such as auto or head:6379; none is what RAY_ADDRESS says, or starts one "
+            "here.",
+            CLUSTER,
+            flag="ray-address",
+            shown="ADDRESS",
+        ),
+    )
+    num_actors: int | None = field(
+        default=None,
+        metadata=told(
+            "Pipelines on the cluster; one a GPU, or one a processor without GPUs.",
+            CLUSTER,
+            check=ONE_OR_MORE,
+        ),
+    )
+    gpus_per_actor: float | None = field(
+        default=None,
+        metadata=told(
+            "GPUs of each pipeline on the cluster, also 0.5 and so on.",
+            CLUSTER,
+            check=ZERO_OR_MORE,
+        ),
+    )
+    unit_photos: int = field(
+        default=32,
+        metadata=noted(
+            "What an actor takes at once: large enough that the ends of units cost little, small "
+            "enough that little is lost with one."
+        ),
+    )
 
     def __post_init__(self) -> None:
-        if self.num_actors is not None and self.num_actors < 1:
-            raise UsageError(f"{self.num_actors} actors: give 1 or more")
-        if self.gpus_per_actor is not None and not self.gpus_per_actor >= 0:
-            raise UsageError(f"{self.gpus_per_actor} GPUs per actor: give 0 or more")
+        check_fields(self)
         if self.unit_photos < 1:
             raise UsageError(f"{self.unit_photos} photos a unit: give 1 or more")
 
 
+@documented
 @dataclass(frozen=True, slots=True)
 class ScanConfig:
-    """Settings of a scan.
+    """Settings of a scan."""
 
-    Attributes:
-        output: Table of faces to write, in the format of its suffix; without one, a folder of
-            Parquet files; None writes nothing.
-        thumbnails: Folder for annotated thumbnails, or None.
-        crops: Folder for the aligned crops, or None.
-        filter: Which files of a folder are looked at.
-        detector: Name of the detector.
-        detection: How faces are looked for.
-        model: Name of a shipped bundle, or the path of a bundle's folder.
-        batch_size: Crops the network takes at once; None is `DEFAULT_BATCH_SIZE` on a processor and
-            what a short search finds on a GPU.
-        device: `auto`, `cpu` or `gpu`.
-        precision: Of the predictor: `auto`, `float32`, `bfloat16`, `float16` or `int8`.
-        detect_precision: Of the default detector: `auto`, `float32` or `int8`.
-        tta: Average what the model says of each face and of its mirror image.
-        max_pixels: Pictures with more pixels become rows of status `too_large`.
-        timeout: Seconds that decoding a file may take; beyond, it is a row of status `timeout`.
-        save_every: Seconds after which what was computed is saved, at the latest.
-        update: Take over from the finished output the rows of files that have not changed.
-        checksum: With `update`, tell by content whether a file has changed, not by size and time.
-        overwrite: Replace a finished output by a new scan.
-        engine: `local`, or `ray` for many machines.
-        ray: Settings of the engine `ray`.
-    """
-
-    output: AnyPath | None = None
-    thumbnails: AnyPath | None = None
-    crops: AnyPath | None = None
-    filter: ScanFilter = field(default_factory=ScanFilter)
-    detector: str = DEFAULT_DETECTOR
-    detection: DetectorSettings = field(default_factory=DetectorSettings)
-    model: str = DEFAULT_MODEL
-    batch_size: int | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    detect_precision: str = "auto"
-    tta: bool = False
-    max_pixels: int = MAX_PIXELS
-    timeout: float = 60.0
-    save_every: float = 30.0
-    update: bool = False
-    checksum: bool = False
-    overwrite: bool = False
-    engine: str = LOCAL
-    ray: RaySettings = field(default_factory=RaySettings)
+    output: AnyPath | None = field(
+        default=None,
+        metadata=told(
+            "Table to write, a path or URL: .parquet, .csv, .jsonl, .feather, .sqlite or .json "
+            "(COCO), no suffix for a folder of Parquet files; - for CSV on standard output.",
+            OUTPUT,
+            short="o",
+            read=locate,
+            shown="PLACE",
+            otherwise="results.parquet",
+        ),
+    )
+    thumbnails: AnyPath | None = field(
+        default=None,
+        metadata=told("Folder for annotated thumbnails.", OUTPUT, read=locate, shown="FOLDER"),
+    )
+    crops: AnyPath | None = field(
+        default=None,
+        metadata=told("Folder for the aligned crops.", OUTPUT, read=locate, shown="FOLDER"),
+    )
+    filter: ScanFilter = field(
+        default_factory=ScanFilter, metadata=noted("Which files of a folder are looked at.")
+    )
+    detector: str = field(
+        default=DEFAULT_DETECTOR,
+        metadata=told(
+            "retinaface-mobilenet025 or retinaface-resnet50, or one of another package.",
+            FACES,
+            shown="NAME",
+            choices=lambda: (DEFAULT_DETECTOR, "retinaface-resnet50"),
+        ),
+    )
+    detection: DetectorSettings = field(
+        default_factory=DetectorSettings, metadata=noted("How faces are looked for.")
+    )
+    model: str = field(
+        default=DEFAULT_MODEL,
+        metadata=told("Name of a shipped bundle, or a bundle's folder.", FACES, shown="NAME"),
+    )
+    tta: bool = field(
+        default=False,
+        metadata=told("Average each face with its mirror image: a little better, slower.", FACES),
+    )
+    batch_size: int | None = field(
+        default=None,
+        metadata=told(
+            f"Faces predicted at once; otherwise {DEFAULT_BATCH_SIZE}, or what suits a GPU.",
+            SPEED,
+            check=ONE_OR_MORE,
+        ),
+    )
+    device: str = field(
+        default="auto",
+        metadata=told(
+            f"{', '.join(DEVICES[:-1])} or {DEVICES[-1]}.", SPEED, **one_of(*DEVICES), shown="NAME"
+        ),
+    )
+    precision: str = field(
+        default="auto",
+        metadata=told(
+            f"{', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.",
+            SPEED,
+            **one_of(*PRECISIONS),
+            shown="NAME",
+        ),
+    )
+    detect_precision: str = field(
+        default="auto",
+        metadata=told(
+            "Of the default detector: "
+            f"{', '.join(DETECT_PRECISIONS[:-1])} or {DETECT_PRECISIONS[-1]}.",
+            SPEED,
+            **one_of(*DETECT_PRECISIONS),
+            shown="NAME",
+        ),
+    )
+    max_pixels: int = field(
+        default=MAX_PIXELS,
+        metadata=told("Photos with more pixels are not decoded.", SPEED, check=ONE_OR_MORE),
+    )
+    timeout: float = field(
+        default=60.0,
+        metadata=told(
+            "Seconds that decoding one file may take.",
+            SPEED,
+            check=Check(lambda s: 0 < s <= DAY, f"seconds, above 0 and up to {DAY}"),
+        ),
+    )
+    save_every: float = field(
+        default=30.0,
+        metadata=told(
+            "Save what was computed every so many seconds.", GOING_ON, check=ZERO_OR_MORE
+        ),
+    )
+    update: bool = field(
+        default=False,
+        metadata=told("Scan only new and changed files, keep other rows.", GOING_ON),
+    )
+    checksum: bool = field(
+        default=False,
+        metadata=told("With --update: tell changed files by their content.", GOING_ON),
+    )
+    overwrite: bool = field(
+        default=False, metadata=told("Scan anew, replace a finished output.", GOING_ON)
+    )
+    engine: str = field(
+        default=LOCAL,
+        metadata=told(
+            "local, or ray to scan on the machines of a Ray cluster.",
+            CLUSTER,
+            shown="NAME",
+            choices=lambda: (LOCAL, RAY),
+        ),
+    )
+    ray: RaySettings = field(
+        default_factory=RaySettings, metadata=noted("Settings of the engine `ray`.")
+    )
 
     def __post_init__(self) -> None:
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"batch size {self.batch_size}: give 1 or more")
-        if self.max_pixels < 1:
-            raise UsageError(f"pixel limit {self.max_pixels}: give 1 or more")
-        if not 0 < self.timeout <= DAY:
-            raise UsageError(f"timeout {self.timeout}: give seconds, above 0 and up to {DAY}")
-        if not self.save_every >= 0:
-            raise UsageError(f"save every {self.save_every} seconds: give 0 or more")
+        check_fields(self)
         if self.update and self.overwrite:
             raise UsageError("--update and --overwrite contradict each other: give one of them")
         if self.engine == LOCAL and self.ray != RaySettings():

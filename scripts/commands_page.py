@@ -1,96 +1,71 @@
-"""Write `docs/commands.md`, the reference of all commands, from the command line's own definitions.
+"""Write `docs/commands.md`, the reference of all commands, from what their settings say.
 
 python scripts/commands_page.py
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import typer.main
-
-from batchage.command import app
+from batchage.command import COMMANDS, Command
+from batchage.options import GROUPS, Setting, settings_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "commands.md"
 HEAD = """# Commands
 
-Made of the program's own help by `python scripts/commands_page.py`.
+Made of what the settings in `batchage/config.py` and `batchage/command/` say, by
+`python -m scripts.commands_page`. `batchage --help` shows the same.
+
+Every option of a command may also stand in its table of `batchage.toml` (`detect-size = 1280` in
+`[scan]`) and in the environment (`BATCHAGE_SCAN_DETECT_SIZE`); flags come before the environment, and
+this before the file. Before a command, `--config FILE` names another file than `batchage.toml`,
+`--version` shows the version, and `--show-completion bash`, `zsh` or `fish` prints what teaches the
+shell the options.
 """
 
 
-def default_of(parameter: Any) -> str:
-    """What happens where the parameter is not given, as a table's cell."""
-    default = parameter.default
-    if parameter.required:
+def default_of(setting: Setting) -> str:
+    """What happens where the setting is not given, as a table's cell."""
+    if setting.is_required:
         return "required"
-    if default is None or default == ():
-        return "–"
-    if isinstance(default, bool):
-        return "on" if default else "off"
-    if isinstance(default, float):
-        return f"`{default:g}`"
-    return f"`{default}`"
+    if setting.kind is bool:
+        return "on" if setting.default else "off"
+    return f"`{setting.shown_default}`" if setting.shown_default else "–"
 
 
-def names_of(parameter: Any) -> str:
-    """All spellings of a parameter."""
-    if parameter.param_type_name == "argument":
-        return f"`{parameter.name.upper()}{'…' if parameter.nargs == -1 else ''}`"
-    return ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
+def row(setting: Setting) -> str:
+    """A table's row."""
+    names = ", ".join(f"`{flag}`" for flag in setting.flags)
+    if setting.told.group is None:
+        names = f"`{setting.flag}{'…' if setting.is_repeated else ''}`"
+    repeated = " May be repeated." if setting.told.group and setting.is_repeated else ""
+    text = f"{setting.told.help}{repeated}".replace("|", "\\|")
+    return f"| {names} | {text} | {default_of(setting)} |"
 
 
-def cell(text: str) -> str:
-    """Text for a table's cell."""
-    return text.replace("|", "\\|")
-
-
-def table(heading: str, parameters: Iterable[Any]) -> list[str]:
+def table(heading: str, settings: Iterable[Setting]) -> list[str]:
     """A table of arguments or options, where there are any."""
-    rows = [
-        f"| {names_of(p)} | {cell(p.help or '')}{' May be repeated.' if is_repeated(p) else ''} "
-        f"| {cell(default_of(p))} |"
-        for p in parameters
-        if not getattr(p, "hidden", False)
-    ]
+    rows = [row(setting) for setting in settings]
     head = [f"| {heading} | what it does | default |", "|---|---|---|"]
     return ["\n".join([*head, *rows])] if rows else []
 
 
-def is_repeated(parameter: Any) -> bool:
-    """Whether an option may be given several times."""
-    return bool(getattr(parameter, "multiple", False))
-
-
-def section(name: str, command: Any) -> list[str]:
+def section(name: str, command: Command) -> list[str]:
     """The paragraphs of one command."""
-    arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option"]
-    required = [p for p in options if p.required]
-    usage = [
-        name,
-        *(f"{p.opts[-1]} …" for p in required),
-        *(["[OPTIONS]"] if len(options) > len(required) else []),
-        *(p.name.upper() if p.required else f"[{p.name.upper()}…]" for p in arguments),
-    ]
-    return [
-        f"## {name}",
-        inspect.cleandoc(command.help or ""),
-        f"```\n{' '.join(usage)}\n```",
-        *table("argument", arguments),
-        *table("option", options),
-    ]
+    settings = settings_of(command.call)
+    parts = [f"## batchage {name}", *command.about]
+    parts += table("argument", (s for s in settings if s.told.group is None))
+    for group in GROUPS:
+        parts += table(group, (s for s in settings if s.told.group == group))
+    return parts
 
 
 def commands_page() -> str:
     """The page's text."""
-    group: Any = typer.main.get_command(app)
     parts = [HEAD.strip()]
-    for name, command in group.commands.items():
-        parts += section(f"batchage {name}", command)
-    parts += ["## batchage", *table("option", group.params)]
+    for name, command in COMMANDS.items():
+        parts += section(name, command)
     return "\n\n".join(parts) + "\n"
 
 

@@ -10,13 +10,14 @@ import tomllib
 from copy import deepcopy
 from pathlib import Path
 
+import click
 import pytest
-import typer
 import yaml
 from packaging.requirements import Requirement
 
-from batchage.command import app
-from batchage.config import RaySettings, ScanConfig
+from batchage.command.app import CALLS
+from batchage.command.settings import gather
+from batchage.options import build
 from batchage.places import is_url
 from batchage.version import __version__
 from tests.command import ROOT
@@ -129,11 +130,12 @@ def test_the_command_is_one_of_this_version(job):
     assert (shell, option) == ("bash", "-c")
     program, command, *arguments = shlex.split(script.partition(" || ")[0])
     assert (program, command) == ("batchage", "scan")
-    scan = typer.main.get_command(app).commands["scan"]
+    scan = whole.get_command(click.Context(whole), "scan")
     given = scan.make_context("scan", arguments).params
-    assert all(is_url(place) for place in [*given["inputs"], given["output"]])
-    ray = RaySettings(given["ray_address"], given["num_actors"], given["gpus_per_actor"])
-    config = ScanConfig(engine=given["engine"], ray=ray)
+    flags = {name.replace("_", "-"): value for name, value in given.items()}
+    assert all(is_url(place) for place in [*flags["inputs"], flags["output"]])
+    values = gather("scan", CALLS, {**flags, "output": "r.parquet"}, {}, None)
+    config = build(CALLS["scan"], values).config
     assert (config.engine, config.ray.address) == ("ray", "auto")
 
 
@@ -183,5 +185,6 @@ def test_the_image_is_built_of_the_package_alone():
     assert ignored[0] == "*"
     kept = {line[1:] for line in ignored if line.startswith("!")}
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
-    folders = {"batchage", *tools["setuptools"]["package-dir"].values()}
+    wheel = tools["hatch"]["build"]["targets"]["wheel"]
+    folders = {*wheel["packages"], *wheel["force-include"], *PROJECT["license-files"]}
     assert kept == {"pyproject.toml", PROJECT["readme"], *folders}

@@ -1,5 +1,6 @@
-"""The command line."""
+"""The command line: one file a command."""
 
-from batchage.command.app import app, main
+from batchage.command.app import COMMANDS, main
+from batchage.command.base import Command
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "Command", "main"]

@@ -1,4 +1,6 @@
-"""The command line: parses, builds a `ScanConfig`, calls the API, maps errors to exit codes.
+"""The command line: commands out of dataclasses of settings; errors to sentences and exit codes.
+
+click splits the command line, writes help and completes; values are taken by `batchage.options`.
 
 Exit codes: 0 done; 1 failed; 2 usage; 3 done, but some files could not be read; 130 interrupted;
 143 terminated.
@@ -6,72 +8,40 @@ Exit codes: 0 done; 1 failed; 2 usage; 3 done, but some files could not be read;
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
-import typer
-from typer.core import TyperGroup
+import click
+from click.shell_completion import CompletionItem, get_completion_class
 
-from batchage.command.settings import DEFAULT_FILE, read_options, unknown_variables
-from batchage.config import (
-    DEFAULT_BATCH_SIZE,
-    REPORT_THUMBNAILS,
-    DetectorSettings,
-    RaySettings,
-    ScanConfig,
-    ScanFilter,
-)
+from batchage.command import compact, evaluate, info, report, scan, thumbnails
+from batchage.command.base import Command, say
+from batchage.command.settings import DEFAULT_FILE, gather, unknown_variables
 from batchage.errors import BatchageError, UsageError
-from batchage.places import locate, on_this_machine, without_password
+from batchage.options import GROUPS, Setting, build, nearest, settings_of
+from batchage.places import without_password
 
-EXIT_UNREAD = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
-DEFAULTS = ScanConfig()
-log = logging.getLogger("batchage")
+ONE_LINE = 24
+"""Longest names of an option that share a line with what it does."""
+SHOWN = {bool: "", int: "NUMBER", float: "NUMBER", str: "TEXT"}
+"""What stands for a value in the help, unless a setting says it."""
 
-ContactSheet = Annotated[
-    str | None, typer.Option(help="File for all thumbnails with their names, .jpg or .png.")
-]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary.")]
-
-
-class _Commands(TyperGroup):
-    """Help without the names of environment variables, which follow from those of the flags."""
-
-    def __init__(self, **settings: Any) -> None:
-        """Let no variable ask for the version."""
-        super().__init__(**settings)
-        version: Any = next(param for param in self.params if param.name == "version")
-        version.allow_from_autoenv = False
-
-    def get_command(self, *arguments: Any, **more: Any) -> Any:
-        """The command of a name."""
-        command: Any = super().get_command(*arguments, **more)
-        for param in command.params if command else ():
-            param.show_envvar = False
-        return command
-
-
-app = typer.Typer(
-    cls=_Commands,
-    no_args_is_help=True,
-    # BATCHAGE_SCAN_DETECT_SIZE is --detect-size of scan.
-    context_settings={"auto_envvar_prefix": "BATCHAGE"},
-    pretty_exceptions_enable=False,
-    help="Find every face in a folder of photos and write one tidy table of ages and genders.",
-)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"batchage: {without_password(message)}", err=True)
-    raise typer.Exit(code)
+COMMANDS = {
+    "scan": scan.COMMAND,
+    "evaluate": evaluate.COMMAND,
+    "report": report.COMMAND,
+    "thumbnails": thumbnails.COMMAND,
+    "compact": compact.COMMAND,
+    "info": info.COMMAND,
+}
+CALLS = {name: command.call for name, command in COMMANDS.items()}
 
 
 class _Terminated(KeyboardInterrupt):
@@ -82,393 +52,240 @@ def _terminate(*_: object) -> NoReturn:
     raise _Terminated
 
 
-@contextmanager
-def _errors_to_exit_codes() -> Iterator[None]:
-    """Turn errors and signals into a sentence and an exit code."""
+def _write_section(
+    formatter: click.HelpFormatter, heading: str, rows: Iterable[tuple[str, str]]
+) -> None:
+    """Write a heading and what stands under it; nothing is cut off or torn at a hyphen."""
+    rows = list(rows)
+    if not rows:
+        return
+    column = min(max(len(names) for names, _ in rows), ONE_LINE) + 4
+    wrapper = textwrap.TextWrapper(
+        max(formatter.width, column + 20),
+        initial_indent=" " * column,
+        subsequent_indent=" " * column,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    formatter.write(f"\n{heading}:\n")
+    for names, text in rows:
+        wrapped = wrapper.fill(text)
+        if len(names) + 4 > column or not wrapped:
+            formatter.write(f"  {names}\n{wrapped}\n" if wrapped else f"  {names}\n")
+        else:
+            formatter.write(f"  {names:<{column - 2}}{wrapped[column:]}\n")
+
+
+def _row(setting: Setting) -> tuple[str, str]:
+    shown = setting.told.shown or SHOWN[setting.kind]
+    names = ", ".join(setting.flags) + (f" {shown}" if setting.told.group and shown else "")
+    default = f" [default: {setting.shown_default}]" if setting.shown_default else ""
+    repeated = " May be repeated." if setting.told.group and setting.is_repeated else ""
+    return names, f"{setting.told.help}{repeated}{default}"
+
+
+class SettingsCommand(click.Command):
+    """A command whose options are the fields of a dataclass."""
+
+    def __init__(self, name: str, command: Command) -> None:
+        """Make the options."""
+        self.settings = settings_of(command.call)
+        super().__init__(
+            name,
+            callback=lambda **given: _run(name, command, given),
+            params=[_parameter(setting) for setting in self.settings],
+            help="\n\n".join(command.about),
+        )
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write all options, each under its heading."""
+        for heading in (None, *GROUPS):
+            rows = [_row(setting) for setting in self.settings if setting.told.group == heading]
+            _write_section(formatter, heading or "Arguments", rows)
+        _write_section(formatter, "Help", [("-h, --help", "Show this and stop.")])
+
+
+def _parameter(setting: Setting) -> click.Parameter:
+    # click wants an identifier and gives values by it.
+    name = setting.name.replace("-", "_")
+    complete = _completion(setting)
+    if setting.told.group is None:
+        # Never required for click, whose sentence doesn't say what is missing.
+        return click.Argument(
+            [name],
+            nargs=-1 if setting.is_repeated else 1,
+            required=False,
+            type=click.UNPROCESSED,
+            metavar=f"[{setting.flag}]..." if setting.is_repeated else setting.flag,
+            shell_complete=complete,
+        )
+    spelled = setting.flags
+    if setting.kind is bool:
+        # `-q`, `--quiet`, or `--recursive/--no-recursive`; None where it isn't given.
+        spelled = ["/".join(spelled)] if setting.default else spelled
+        return click.Option([name, *spelled], is_flag=True, default=None, help=setting.told.help)
+    return click.Option(
+        [name, *spelled],
+        multiple=setting.is_repeated,
+        default=None,
+        type=click.UNPROCESSED,
+        help=setting.told.help,  # zsh and fish show it
+        shell_complete=complete,
+    )
+
+
+def _completion(setting: Setting) -> Any:
+    def complete(
+        context: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        if setting.told.choices is None:
+            return [CompletionItem(incomplete, type="file")]
+        return [CompletionItem(c) for c in setting.told.choices() if c.startswith(incomplete)]
+
+    return complete
+
+
+class Program(click.Group):
+    """The commands; only the one called is made."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names in the order of the help."""
+        return [*COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The one of a name."""
+        return SettingsCommand(cmd_name, COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the one called.
+
+        Raises:
+            UsageError: There is none.
+        """
+        if not ctx.resilient_parsing and args[0] not in COMMANDS and args[0][:1] != "-":
+            hint = nearest(args[0], COMMANDS) or "; see batchage --help"
+            raise UsageError(f"{args[0]}: there is no such command{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands and the program's own options."""
+        rows = [(name, command.about[0]) for name, command in COMMANDS.items()]
+        _write_section(formatter, "Commands", rows)
+        records = [p.get_help_record(ctx) for p in self.get_params(ctx)]
+        _write_section(formatter, "Options", [record for record in records if record])
+
+
+def _run(name: str, command: Command, given: dict[str, Any]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        yield
-    except BatchageError as error:
-        _fail(str(error), error.exit_code)
+        file: Path | None = click.get_current_context().obj
+        flags = {key.replace("_", "-"): value for key, value in given.items()}
+        values = gather(name, CALLS, flags, os.environ, file)
+        for sentence in unknown_variables(os.environ, name, command.call):
+            say(f"batchage: {sentence}")
+        return command.run(build(command.call, values))
+    # click would leave out what they say.
     except _Terminated as signalled:
-        _fail(f"terminated{signalled}", EXIT_TERMINATED)
+        return _said(f"terminated{signalled}", EXIT_TERMINATED)
     except KeyboardInterrupt as signalled:
-        _fail(f"interrupted{signalled}", EXIT_INTERRUPTED)
+        return _said(f"interrupted{signalled}", EXIT_INTERRUPTED)
 
 
-def _set_up_logging(verbose: bool, quiet: bool, log_file: Path | None) -> None:
-    log.setLevel(logging.DEBUG)
-    log.handlers.clear()
-    screen = logging.StreamHandler(sys.stderr)
-    screen.setLevel(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING)
-    screen.setFormatter(logging.Formatter("%(message)s"))
-    log.addHandler(screen)
-    if log_file:
-        try:
-            file = logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            raise UsageError(
-                f"{log_file}: the log can't be written ({error.strerror}); choose another place"
-            ) from None
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        log.addHandler(file)
-
-
-@app.command()
-def scan(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Folders and photos, or URLs of them; - reads a list from standard input."
-        ),
-    ] = None,
-    output: Annotated[
-        str,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Table to write, a path or URL: .parquet, .csv, .jsonl, .feather, .sqlite or "
-            ".json (COCO), no suffix for a folder of Parquet files; - for CSV on standard output.",
-        ),
-    ] = "results.parquet",
-    thumbnails: Annotated[str | None, typer.Option(help="Folder for annotated thumbnails.")] = None,
-    crops: Annotated[str | None, typer.Option(help="Folder for the aligned crops.")] = None,
-    report: Annotated[
-        str | None, typer.Option(help="Folder for a page to look at, with its thumbnails.")
-    ] = None,
-    contact_sheet: ContactSheet = None,
-    files_from: Annotated[
-        Path | None,
-        typer.Option(help="File with one path a line, or NUL-separated; - for standard input."),
-    ] = None,
-    recursive: Annotated[bool, typer.Option(help="Look into folders inside folders.")] = True,
-    include: Annotated[
-        list[str] | None, typer.Option(help="Only files matching this glob.")
-    ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="No files matching this glob.")] = None,
-    hidden: Annotated[
-        bool, typer.Option("--hidden", help="Also files and folders whose names start with a dot.")
-    ] = False,
-    detector: Annotated[
-        str, typer.Option(help="retinaface-mobilenet025 or retinaface-resnet50.")
-    ] = DEFAULTS.detector,
-    detect_size: Annotated[
-        int,
-        typer.Option(
-            help="Longest side in pixels of what the detector sees; larger finds smaller faces."
-        ),
-    ] = DEFAULTS.detection.detect_size,
-    min_score: Annotated[
-        float,
-        typer.Option(help="Leave out faces with a lower detection score, above 0 and below 1."),
-    ] = DEFAULTS.detection.min_score,
-    min_face_size: Annotated[
-        float, typer.Option(help="Leave out faces smaller than this, in pixels of the photo.")
-    ] = DEFAULTS.detection.min_face_size,
-    model: Annotated[
-        str, typer.Option(help="Name of a shipped bundle, or a bundle's folder.")
-    ] = DEFAULTS.model,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            help=f"Faces predicted at once; otherwise {DEFAULT_BATCH_SIZE}, or what suits a GPU."
-        ),
-    ] = DEFAULTS.batch_size,
-    device: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = DEFAULTS.device,
-    precision: Annotated[
-        str, typer.Option(help="auto, float32, bfloat16, float16 or int8.")
-    ] = DEFAULTS.precision,
-    detect_precision: Annotated[
-        str, typer.Option(help="Of the default detector: auto, float32 or int8.")
-    ] = DEFAULTS.detect_precision,
-    tta: Annotated[
-        bool,
-        typer.Option(
-            "--tta", help="Average each face with its mirror image: a little better, slower."
-        ),
-    ] = DEFAULTS.tta,
-    max_pixels: Annotated[
-        int, typer.Option(help="Photos with more pixels are not decoded.")
-    ] = DEFAULTS.max_pixels,
-    timeout: Annotated[
-        float, typer.Option(help="Seconds that decoding one file may take.")
-    ] = DEFAULTS.timeout,
-    save_every: Annotated[
-        float, typer.Option(help="Save what was computed every so many seconds.")
-    ] = DEFAULTS.save_every,
-    update: Annotated[
-        bool, typer.Option("--update", help="Scan only new and changed files, keep other rows.")
-    ] = DEFAULTS.update,
-    checksum: Annotated[
-        bool,
-        typer.Option("--checksum", help="With --update: tell changed files by their content."),
-    ] = DEFAULTS.checksum,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Scan anew, replace a finished output.")
-    ] = DEFAULTS.overwrite,
-    engine: Annotated[
-        str, typer.Option(help="local, or ray to scan on the machines of a Ray cluster.")
-    ] = DEFAULTS.engine,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(help="Ray cluster, such as auto or head:6379; none starts one here."),
-    ] = None,
-    num_actors: Annotated[
-        int | None,
-        typer.Option(help="Pipelines on the cluster; one a GPU, or one a processor without GPUs."),
-    ] = None,
-    gpus_per_actor: Annotated[
-        float | None, typer.Option(help="GPUs of each pipeline on the cluster, also 0.5 and so on.")
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Say what would be scanned and how long it would take, write nothing."
-        ),
-    ] = False,
-    profile: Annotated[bool, typer.Option("--profile", help="Show where the time went.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="The summary as JSON on standard output, for scripts.")
-    ] = False,
-    quiet: Quiet = False,
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="A line for every file.")
-    ] = False,
-    log_file: Annotated[Path | None, typer.Option(help="Write the log here too.")] = None,
-) -> None:
-    """Scan photos and write one row a face, and one row a file.
-
-    A scan that was stopped goes on with the same command.
-
-    Options may also stand in the table scan of batchage.toml (detect-size = 1280), and in the
-    environment (BATCHAGE_SCAN_DETECT_SIZE).
-
-    Exit codes: 0 done, 1 failed, 2 usage, 3 done but some files could not be read, 130 interrupted,
-    143 terminated.
-    """
-    with _errors_to_exit_codes():
-        _set_up_logging(verbose, quiet, log_file)
-        table = locate(output)
-        if report and output == "-":
-            raise UsageError("--report needs a table: give -o a file, not -")
-        if json and output == "-":
-            raise UsageError("--json and -o - both write to standard output: give -o a file")
-        page = on_this_machine(report) if report else None
-        config = ScanConfig(
-            output=table,
-            thumbnails=locate(thumbnails) if thumbnails else page and page / REPORT_THUMBNAILS,
-            crops=locate(crops) if crops else None,
-            filter=ScanFilter(recursive, tuple(include or ()), tuple(exclude or ()), hidden),
-            detector=detector,
-            detection=DetectorSettings(detect_size, min_score, min_face_size),
-            model=model,
-            batch_size=batch_size,
-            device=device,
-            precision=precision,
-            detect_precision=detect_precision,
-            tta=tta,
-            max_pixels=max_pixels,
-            timeout=timeout,
-            save_every=save_every,
-            update=update,
-            checksum=checksum,
-            overwrite=overwrite,
-            engine=engine,
-            ray=RaySettings(ray_address, num_actors, gpus_per_actor),
-        )
-        if contact_sheet and (config.thumbnails is None or output == "-"):
-            raise UsageError("--contact-sheet needs --thumbnails and a table: give both")
-        from batchage.command.progress import Shown, run
-        from batchage.drawing import make_contact_sheets, prepare_folder, prepare_sheets
-
-        shown = Shown(quiet, profile, json)
-        if dry_run:
-            from batchage.command.forecast import run as forecast
-
-            forecast(config, list(inputs or []), files_from, shown)
-            return
-        if page:
-            # Before the scan and not after it.
-            prepare_folder(page)
-        if contact_sheet:
-            prepare_sheets(contact_sheet)
-        unread = run(config, list(inputs or []), files_from, shown)
-        if contact_sheet and config.thumbnails:
-            sheets = make_contact_sheets(output, str(config.thumbnails), contact_sheet, quiet)
-            if not quiet:
-                typer.echo(f"contact sheets: {', '.join(map(str, sheets))}", err=True)
-        if page:
-            _make_report(output, page, str(config.thumbnails), quiet)
-    if unread:
-        raise typer.Exit(EXIT_UNREAD)
-
-
-def _make_report(
-    table: str, output: str | Path, thumbnails: str | None, quiet: bool = False
-) -> None:
-    from batchage.reporting import report as make
-
-    page = make(table, output, thumbnails)
-    if not quiet:
-        typer.echo(f"open {page} in a browser", err=True)
-
-
-@app.command()
-def evaluate(
-    table: Annotated[str, typer.Argument(help="Table or folder that a scan wrote, or its URL.")],
-    labels: Annotated[
-        Path,
-        typer.Option(
-            help="CSV file with path and age (or age_min, age_max); gender and group as wanted."
-        ),
-    ],
-    output: Annotated[
-        str, typer.Option("-o", "--output", help="Folder for numbers and plots.")
-    ] = "evaluation",
-) -> None:
-    """Compare a scan's table with labels: print the errors, save them and their plots.
-
-    Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted, 143 terminated.
-    """
-    with _errors_to_exit_codes():
-        from rich.console import Console
-
-        from batchage.evaluation import evaluate as run_evaluation
-        from batchage.evaluation import show
-
-        evaluation = run_evaluation(table, labels, output)
-        for description, n in evaluation.counts.items():
-            typer.echo(f"{n:,} {description}")
-        show(Console(), evaluation.metrics)
-        typer.echo(f"saved in {output}: {', '.join(f.name for f in evaluation.files)}", err=True)
-
-
-@app.command()
-def report(
-    table: Annotated[str, typer.Argument(help="Table or folder that a scan wrote, or its URL.")],
-    output: Annotated[str, typer.Option("-o", "--output", help="Folder for the page.")] = "report",
-    thumbnails: Annotated[
-        str | None,
-        typer.Option(help="Folder of thumbnails; otherwise where the scan wrote them."),
-    ] = None,
-) -> None:
-    """Make a page of a scan's results: charts, a gallery of faces, what could not be read.
-
-    Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted, 143 terminated.
-    """
-    with _errors_to_exit_codes():
-        _make_report(table, output, thumbnails)
-
-
-@app.command()
-def thumbnails(
-    table: Annotated[str, typer.Argument(help="Table or folder that a scan wrote, or its URL.")],
-    output: Annotated[
-        str, typer.Option("-o", "--output", help="Folder for the thumbnails, or its URL.")
-    ] = "thumbs",
-    photos: Annotated[
-        str | None,
-        typer.Option(help="Folder of the photos, or its URL, if they are elsewhere now."),
-    ] = None,
-    side: Annotated[
-        int | None, typer.Option(help="Longest side of a thumbnail in pixels; a scan's are 640.")
-    ] = None,
-    contact_sheet: ContactSheet = None,
-    quiet: Quiet = False,
-) -> None:
-    """Draw the thumbnails of a scan from its table, without looking for faces again.
-
-    Exit codes: 0 done, 1 failed, 2 usage, 3 done but some photos could not be drawn, 130
-    interrupted, 143 terminated.
-    """
-    with _errors_to_exit_codes():
-        _set_up_logging(verbose=False, quiet=False, log_file=None)
-        from batchage.drawing import run
-
-        not_drawn = run(table, output, photos, side, contact_sheet, quiet)
-    if not_drawn:
-        raise typer.Exit(EXIT_UNREAD)
-
-
-@app.command()
-def compact(
-    table: Annotated[str, typer.Argument(help="Table or folder that a scan wrote, or its URL.")],
-    output: Annotated[
-        str,
-        typer.Option("-o", "--output", help="What to write, a path or URL, as of batchage scan."),
-    ],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a finished output.")
-    ] = False,
-) -> None:
-    """Write a scan's tables in another format or place, such as a folder of files as one.
-
-    Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted, 143 terminated.
-    """
-    with _errors_to_exit_codes():
-        from batchage.results import compact as run_compaction
-
-        paths = run_compaction(table, output, overwrite)
-        typer.echo(f"written: {without_password(', '.join(map(str, paths)))}", err=True)
-
-
-@app.command()
-def info() -> None:
-    """Show version, devices, the precisions chosen and why, and the bundles with their hashes."""
-    with _errors_to_exit_codes():
-        from importlib.metadata import version
-
-        from rich.console import Console
-        from rich.table import Table
-
-        from batchage.networks import (
-            choose_compute,
-            count_gpus,
-            describe,
-            has_tensorflow,
-            shipped_bundles,
-        )
+def _show_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
         from batchage.version import __version__
 
-        compute = choose_compute()
-        table = Table(show_header=False)
-        table.add_column(style="bold")
-        table.add_column(overflow="fold")
-        table.add_row("batchage", __version__)
-        table.add_row("python", sys.version.split()[0])
-        table.add_row("openvino", version("openvino"))
-        table.add_row("tensorflow", "installed" if has_tensorflow() else "not installed")
-        table.add_row("GPUs", str(count_gpus()))
-        table.add_row("runs on", f"{compute.device} in {compute.precision}: {compute.reason}")
-        table.add_row("finds faces in", compute.detect_precision)
-        for path in shipped_bundles():
-            table.add_row(f"bundle {path.name}", describe(path))
-        Console().print(table)
+        click.echo(f"batchage {__version__}")
+        context.exit()
 
 
-@app.callback(invoke_without_command=True)
-def _root(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
-    config: Annotated[
-        Path | None,
-        typer.Option(help=f"Options in TOML; {DEFAULT_FILE} in the current folder if it is there."),
-    ] = None,
-) -> None:
-    if version:
-        from batchage.version import __version__
-
-        typer.echo(f"batchage {__version__}")
-        raise typer.Exit
-    if config or DEFAULT_FILE.is_file():
-        with _errors_to_exit_codes():
-            context.default_map = read_options(config or DEFAULT_FILE, context)
-    command = context.invoked_subcommand
-    for name in unknown_variables(os.environ, context) if command else ():
-        message = f"batchage: {name} is no option and is ignored; see batchage {command} --help"
-        typer.echo(message, err=True)
+def _show_completion(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value and not context.resilient_parsing:
+        shell = get_completion_class(value)
+        if shell is None:
+            raise UsageError(f"--show-completion {value}: give bash, zsh or fish")
+        click.echo(shell(program, {}, "batchage", "_BATCHAGE_COMPLETE").source())
+        context.exit()
 
 
-def main() -> None:
+def _choose_file(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    context.obj = Path(value) if value else None
+
+
+def _help_without_command() -> None:
+    context = click.get_current_context()
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+program = Program(
+    "batchage",
+    help="Find every face in a folder of photos and write one tidy table of ages and genders.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
+    callback=_help_without_command,
+    subcommand_metavar="COMMAND ...",
+    params=[
+        click.Option(
+            ["--config"],
+            metavar="FILE",
+            callback=_choose_file,
+            expose_value=False,
+            help=f"Options in TOML; {DEFAULT_FILE} in the current folder if it is there.",
+        ),
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_version,
+            help="Show the version.",
+        ),
+        click.Option(
+            ["--show-completion"],
+            metavar="SHELL",
+            is_eager=True,
+            expose_value=False,
+            callback=_show_completion,
+            help="Show what teaches bash, zsh or fish the options.",
+        ),
+    ],
+)
+
+
+def _sentence(error: click.ClickException) -> str:
+    """Of what click itself finds wrong with a command line."""
+    where = "batchage"
+    if isinstance(error, click.UsageError) and error.ctx:
+        where = error.ctx.command_path
+    if isinstance(error, click.NoSuchOption):
+        options = error.ctx.command.params if error.ctx else []
+        known = [spelled for option in options for spelled in option.opts if spelled[:2] == "--"]
+        near = nearest(error.option_name, known)
+        return f"{error.option_name}: there is no such option{near or f'; see {where} --help'}"
+    if isinstance(error, click.BadOptionUsage):
+        # "Option '--output' requires an argument.", or "does not take a value."; its ctx is None.
+        return f"{error.option_name}: give it {'no' if 'not take' in error.message else 'a'} value"
+    return f"{error.format_message().rstrip('.')}; see {where} --help"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the `batchage` command."""
-    app()
+    try:
+        code = program.main(arguments, prog_name="batchage", standalone_mode=False)
+    except click.ClickException as error:
+        code = _said(_sentence(error), UsageError.exit_code)
+    except BatchageError as error:
+        code = _said(str(error), error.exit_code)
+    except click.Abort:
+        code = _said("interrupted", EXIT_INTERRUPTED)
+    sys.exit(code)
+
+
+def _said(message: str, code: int) -> int:
+    """Print one sentence; the exit code that goes with it."""
+    one_line = message.replace("\n", "\\n")
+    say(f"batchage: {without_password(one_line)}")
+    return code

@@ -2,10 +2,11 @@
 
 from batchage.drawing.contact_sheet import make_contact_sheets, prepare_sheets
 from batchage.drawing.lettering import printable
-from batchage.drawing.redraw import draw_thumbnails, run
+from batchage.drawing.redraw import draw_thumbnails
 from batchage.drawing.saving import Uploads, prepare_folder, save_picture
 from batchage.drawing.thumbnails import (
     LABEL_STYLES,
+    THUMBNAIL_SIDE,
     CropWriter,
     ThumbnailWriter,
     draw,
@@ -14,6 +15,7 @@ from batchage.drawing.thumbnails import (
 
 __all__ = [
     "LABEL_STYLES",
+    "THUMBNAIL_SIDE",
     "CropWriter",
     "ThumbnailWriter",
     "Uploads",
@@ -23,7 +25,6 @@ __all__ = [
     "prepare_folder",
     "prepare_sheets",
     "printable",
-    "run",
     "save_picture",
     "thumbnail_name",
 ]

@@ -16,7 +16,6 @@ from typing import Any
 
 from batchage.config import DECODED_BYTES, ScanConfig
 from batchage.decode import N_DECODERS, ByteBudget, DecodePool, decoded_ahead, reduced_side
-from batchage.drawing.contact_sheet import make_contact_sheets, prepare_sheets
 from batchage.drawing.lettering import printable
 from batchage.drawing.photo_rows import PhotoRows, as_file_name, photo_path, read_photos
 from batchage.drawing.thumbnails import THUMBNAIL_SIDE, ThumbnailWriter
@@ -254,41 +253,3 @@ def _has_changed(photo: PhotoRows, image: DecodedImage) -> bool:
         image.width,
         image.height,
     )
-
-
-def run(
-    table: str,
-    output: str,
-    photos: str | None,
-    side: int | None,
-    contact_sheet: str | None,
-    quiet: bool,
-) -> int:
-    """Draw thumbnails, and contact sheets where a file for them is named, with progress.
-
-    Args:
-        table: As of `draw_thumbnails`.
-        output: As of `draw_thumbnails`.
-        photos: As of `draw_thumbnails`.
-        side: As of `draw_thumbnails`; None is a scan's.
-        contact_sheet: As `output` of `make_contact_sheets`.
-        quiet: Show neither progress nor a line at the end.
-
-    Returns:
-        How many photos could not be drawn.
-
-    Raises:
-        BatchageError: As of these two.
-    """
-    if contact_sheet:
-        prepare_sheets(contact_sheet)
-    redrawn = draw_thumbnails(
-        table, output, photos, THUMBNAIL_SIDE if side is None else side, quiet
-    )
-    lines = [redrawn.summary(output)]
-    if contact_sheet:
-        sheets = make_contact_sheets(table, output, contact_sheet, quiet)
-        lines.append(f"contact sheets: {', '.join(map(str, sheets))}")
-    if not quiet:
-        print("\n".join(lines), file=sys.stderr)
-    return len(redrawn.not_drawn)

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchage.config import DETECT_PRECISIONS, DEVICES, PRECISIONS
 from batchage.errors import MissingExtraError, UsageError
 
-DEVICES = ("auto", "cpu", "gpu")
-PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
-DETECT_PRECISIONS = ("auto", "float32", "int8")
 GPU_DRIVER = "libcuda.so.1"
 GPU_EXTRA = "pip install 'batchage[gpu]'"
 

@@ -10,12 +10,15 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError, Future
+from typing import TYPE_CHECKING
 
 from batchage.errors import DecodeError
 from batchage.places.ahead import DaemonThreads
 from batchage.places.connections import N_REQUESTS
 from batchage.places.reading import largest_file, read_remote
-from batchage.types import ImageRef
+
+if TYPE_CHECKING:
+    from batchage.types import ImageRef
 
 FETCHED_BYTES = 256 << 20
 """Of files that are held or on their way; one that is larger comes alone."""

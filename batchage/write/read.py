@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from batchage.errors import UsageError
-from batchage.places.files import folder_at, open_input
+from batchage.places import AnyPath, folder_at, open_input
 from batchage.write.base import check_suffix, table_format
 from batchage.write.parquet import FORMAT as PARQUET
 from batchage.write.paths import ABOUT, part_name, part_names
 from batchage.write.schema import FACES, IMAGES, TABLES
-
-if TYPE_CHECKING:
-    from batchage.places import AnyPath
 
 
 def read_table(path: AnyPath, schema: pa.Schema | None = None) -> pa.Table:

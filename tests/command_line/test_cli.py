@@ -1,6 +1,7 @@
 """The command as a user runs it, with the shipped bundle; and the Python API."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from PIL import Image
 
 import batchage
+from batchage.command import COMMANDS
 from batchage.config import ScanConfig
+from batchage.options import GROUPS, settings_of
 from batchage.write import read_table
 from tests.command import PHOTOS, ROOT, run
 
@@ -193,7 +196,13 @@ def test_missing_path_is_usage(tmp_path):
         (["--detect-precision", "bfloat16"], "int8"),
         (["--detector", "haar"], "retinaface"),
         (["--detect-size", "7"], "64"),
-        (["--batch-size", "0"], "batch size"),
+        (["--batch-size", "0"], "--batch-size 0: give 1 or more"),
+        (["--batch-size", "many"], "--batch-size many: give a whole number"),
+        (["--detect-size", "640.5"], "--detect-size 640.5: give a whole number"),
+        (["--detct-size", "640"], "did you mean --detect-size?"),
+        (["--output"], "--output: give it a value"),
+        (["--engine", "cluster"], "cluster: no such engine; choose one of local, ray"),
+        (["--update", "--overwrite"], "contradict each other"),
         (["--files-from", "nolist.txt"], "nolist.txt"),
     ],
 )
@@ -275,7 +284,7 @@ def test_no_variable_asks_for_the_version(monkeypatch):
 def test_scan_on_a_processor_needs_no_tensorflow(tmp_path):
     code = (
         "import sys; sys.modules.update(tensorflow=None, keras=None);"
-        "from batchage.command.app import main; main()"
+        "from batchage.command import main; main()"
     )
     command = [sys.executable, "-c", code, "scan", PHOTOS / "portraits", "--device", "cpu"]
     result = subprocess.run(
@@ -297,17 +306,52 @@ def test_info_shows_precision_and_verified_bundles():
     assert "finds faces in" in shown
 
 
-def test_readme_documents_every_option():
-    import typer.main
+def test_the_reference_documents_every_option():
+    page = (ROOT / "docs" / "commands.md").read_text()
+    for command in COMMANDS.values():
+        for setting in settings_of(command.call):
+            assert all(f"`{flag}" in page for flag in setting.flags), setting.flags
 
-    from batchage.command import app
 
-    commands = typer.main.get_command(app).commands
-    readme = (ROOT / "README.md").read_text()
-    for parameter in [*commands["scan"].params, *commands["evaluate"].params]:
-        for option in parameter.opts:
-            if option.startswith("--"):
-                assert option in readme, option
+def test_readme_names_only_options_that_there_are():
+    options = {flag for c in COMMANDS.values() for s in settings_of(c.call) for flag in s.flags}
+    of_others = {"--config", "--show-completion", "--global"}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / "README.md").read_text()))
+    assert named
+    assert named <= options | of_others
+
+
+def test_help_fits_a_narrow_terminal_and_cuts_nothing_off():
+    result = run("scan", "--help", COLUMNS="60")
+    assert result.returncode == 0
+    assert max(map(len, result.stdout.splitlines())) <= 60
+    assert "…" not in result.stdout
+    words = " ".join(result.stdout.split())
+    for setting in settings_of(COMMANDS["scan"].call):
+        assert setting.told.help in words
+    headings = [
+        line for line in result.stdout.splitlines() if line[:1].isalpha() and line[-1] == ":"
+    ]
+    assert headings == [f"{group}:" for group in ("Arguments", *GROUPS, "Help")]
+
+
+def test_a_command_that_there_is_not_is_named():
+    result = run("scn", PHOTOS)
+    assert result.returncode == 2
+    assert one_sentence(result) == "batchage: scn: there is no such command; did you mean scan?"
+    missing = run("report")
+    assert missing.returncode == 2
+    assert one_sentence(missing).startswith("batchage: TABLE is missing: Table or folder")
+
+
+def test_completion_knows_options_and_values(monkeypatch):
+    taught = run("--show-completion", "bash")
+    assert taught.returncode == 0
+    assert "_BATCHAGE_COMPLETE" in taught.stdout
+    asked = {"_BATCHAGE_COMPLETE": "bash_complete", "COMP_CWORD": "3"}
+    words = "batchage scan --device "
+    found = run(**asked, COMP_WORDS=words).stdout.split()
+    assert found == ["plain,auto", "plain,cpu", "plain,gpu"]
 
 
 def test_config_refuses_nonsense():
@@ -319,7 +363,7 @@ def test_config_refuses_nonsense():
 def test_an_install_without_extras_names_the_one_that_an_address_needs(tmp_path, arguments):
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['fsspec', 'upath', 's3fs', 'tenacity']));"
-        "from batchage.command.app import main; main()"
+        "from batchage.command import main; main()"
     )
     result = subprocess.run(
         [sys.executable, "-c", code, "scan", *map(str, arguments)],

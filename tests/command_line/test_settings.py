@@ -49,9 +49,14 @@ def test_a_mistyped_variable_is_named(tmp_path, monkeypatch):
         monkeypatch.setenv(f"BATCHAGE_{name}", "448")
     result = run("scan", PHOTOS, "--dry-run", "-q", cwd=tmp_path)
     assert result.returncode == 0
+    hints = [
+        "did you mean BATCHAGE_SCAN_DETECT_SIZE?",
+        "did you mean BATCHAGE_SCAN_DETECT_SIZE?",
+        "see batchage scan --help",
+    ]
     assert result.stderr.splitlines() == [
-        f"batchage: BATCHAGE_{name} is no option and is ignored; see batchage scan --help"
-        for name in wrong
+        f"batchage: BATCHAGE_{name} is no option and is ignored; {hint}"
+        for name, hint in zip(wrong, hints, strict=True)
     ]
 
 
@@ -61,12 +66,16 @@ def test_a_mistyped_variable_is_named(tmp_path, monkeypatch):
         ("[scan", "is not TOML"),
         ("detect-size = 640", "put options into a table of a command: [scan]"),
         ("[skan]", "put options into a table of a command: [scan]"),
-        ("[scan]\ndetect_size = 640", "has no option detect_size; see batchage scan --help"),
+        ("[scan]\ndetect_size = 640", "has no option detect_size; did you mean detect-size?"),
+        ("[scan]\ncolour = 640", "has no option colour; see batchage scan --help"),
+        ("[report]\nsides = 640", "[report] has no option sides"),
         ("[scan]\nhelp = true", "has no option help"),
         ('[scan]\nexclude = "a"', "give a list"),
         ("[scan]\nquiet = 1", "give true or false"),
-        ("[scan]\noutput = true", "give one value"),
-        ('[scan]\ndetect-size = "large"', "[scan] detect-size: "),
+        ("[scan]\noutput = true", "[scan] output = true: give text"),
+        ("[scan]\ndetect-size = 640.5", "[scan] detect-size = 640.5: give a whole number"),
+        ("[scan]\ndetect-size = 100", "give a multiple of 64"),
+        ('[scan]\ndetect-size = "large"', '[scan] detect-size = "large": give a whole number'),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path, text, what):
