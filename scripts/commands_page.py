@@ -18,8 +18,8 @@ Made of what the settings in `batchage/config.py` and `batchage/command/` say, b
 `python -m scripts.commands_page`. `batchage --help` shows the same.
 
 Every option of a command may also stand in its table of `batchage.toml` (`detect-size = 1280` in
-`[scan]`) and in the environment (`BATCHAGE_SCAN_DETECT_SIZE`); flags come before the environment, and
-this before the file. Before a command, `--config FILE` names another file than `batchage.toml`,
+`[scan]`) and in the environment (`BATCHAGE_SCAN_DETECT_SIZE`); flags come before the environment,
+and this before the file. Before a command, `--config FILE` names another file than `batchage.toml`,
 `--version` shows the version, and `--show-completion bash`, `zsh` or `fish` prints what teaches the
 shell the options.
 """

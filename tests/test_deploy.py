@@ -16,6 +16,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from batchage.command.app import CALLS
+from batchage.command.app import program as whole
 from batchage.command.settings import gather
 from batchage.options import build
 from batchage.places import is_url

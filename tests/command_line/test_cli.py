@@ -315,7 +315,7 @@ def test_the_reference_documents_every_option():
 
 def test_readme_names_only_options_that_there_are():
     options = {flag for c in COMMANDS.values() for s in settings_of(c.call) for flag in s.flags}
-    of_others = {"--config", "--show-completion", "--global"}
+    of_others = {"--config", "--global", "--help", "--show-completion"}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / "README.md").read_text()))
     assert named
     assert named <= options | of_others
@@ -329,9 +329,8 @@ def test_help_fits_a_narrow_terminal_and_cuts_nothing_off():
     words = " ".join(result.stdout.split())
     for setting in settings_of(COMMANDS["scan"].call):
         assert setting.told.help in words
-    headings = [
-        line for line in result.stdout.splitlines() if line[:1].isalpha() and line[-1] == ":"
-    ]
+    lines = result.stdout.splitlines()
+    headings = [line for line in lines if line[:1].isalpha() and line[-1] == ":"]
     assert headings == [f"{group}:" for group in ("Arguments", *GROUPS, "Help")]
 
 
