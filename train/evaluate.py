@@ -4,9 +4,9 @@
         --manifest runs/utkface.parquet --manifest runs/fairface.parquet
 
 Writes `evaluation.json`, `MODEL_CARD.md` and plots into the bundle, or into another folder; each
-manifest is a set of its own, named after its file. A picture in which the detector finds no face
-is framed as a whole, so that none is left out; of several faces the one nearest the middle counts.
-Pictures of the first set are also shrunk and blurred, to show what that costs.
+source of the manifests is a set of its own. A picture in which the detector finds no face is framed
+as a whole, so that none is left out; of several faces the one nearest the middle counts. Pictures
+of the first set are also shrunk, blurred and aged, to show what that costs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from tqdm import tqdm
 from batchage.align import align, whole_picture
 from batchage.config import DEFAULT_DETECTOR, DetectorSettings
 from batchage.detect import Detector, create_detector
-from batchage.errors import UsageError
 from batchage.evaluation import (
     QUALITIES,
     Label,
@@ -45,15 +44,27 @@ from batchage.networks import Bundle, Compute, choose_compute, load_bundle
 from batchage.predict import KIND, Predictor
 from batchage.types import Detections, FaceCrop, FaceRecord, ImageArray, Prediction
 from batchage.write import face_values
+from train import augment
+from train.augment import Change as Aging
 from train.card import model_card
 from train.command import explain_errors
-from train.manifest import read_manifests, read_pixels
+from train.manifest import by_source, read_manifests, read_pixels
 
 BATCH = 32
 PLOTS = "plots"
 SWEEP_PICTURES = 1000
 SHRUNK_TO = (100, 60, 40, 25)
 BLURRED_BY = (1.0, 2.0, 4.0)
+
+AGED = {
+    "in shades of one colour": augment.tone,
+    "faded": augment.fade,
+    "underexposed": augment.darken,
+    "with grain": augment.grain,
+    "scratched": augment.scratch,
+    "printed in dots": augment.halftone,
+    "as a JPEG of low quality": augment.compress,
+}
 
 NO_FACE = Detections(
     np.zeros((1, 4), np.float32), np.zeros((1, 5, 2), np.float32), np.zeros(1, np.float32)
@@ -147,13 +158,20 @@ def blur(sigma: float) -> Change:
     return lambda image: np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
 
 
+def aged(change: Aging) -> Change:
+    """Pictures changed as training crops are, each in its own way, the same at every run."""
+    rng = np.random.default_rng(0)
+    return lambda image: change(image, rng)
+
+
 def sweep(evaluator: Evaluator, rows: pa.Table) -> dict[str, Metrics]:
-    """Metrics of up to `SWEEP_PICTURES` pictures as they are, shrunk, and blurred."""
+    """Metrics of up to `SWEEP_PICTURES` pictures as they are, shrunk, blurred and aged."""
     chosen = np.random.default_rng(0).permutation(rows.num_rows)[:SWEEP_PICTURES]
     rows = rows.take(np.sort(chosen))
     changes: dict[str, Change] = {"as they are": lambda image: image}
     changes |= {f"shrunk to {side} px": shrink(side) for side in SHRUNK_TO}
     changes |= {f"blurred by {sigma:g} px": blur(sigma) for sigma in BLURRED_BY}
+    changes |= {name: aged(change) for name, change in AGED.items()}
     return {
         name: evaluator.run(rows, change).metrics(group_metrics) for name, change in changes.items()
     }
@@ -171,7 +189,7 @@ def evaluate(
 
     Args:
         bundle: The bundle.
-        manifests: Files that `train.prepare` wrote; each is a set of its own.
+        manifests: Files that `train.prepare` wrote; each of their sources is a set of its own.
         output: Folder for `evaluation.json`, `MODEL_CARD.md` and `plots/`.
         compute: Where both networks run, and in which arithmetic.
         tta: Whether mirror images are averaged.
@@ -180,9 +198,6 @@ def evaluate(
     Returns:
         What `evaluation.json` holds.
     """
-    names = [manifest.stem for manifest in manifests]
-    if len(set(names)) < len(names):
-        raise UsageError(f"{', '.join(names)}: each set is named after its file; rename one")
     output.mkdir(parents=True, exist_ok=True)
     evaluator = Evaluator(bundle, compute, tta)
     coverage = evaluator.predictor.calibration.coverage
@@ -194,13 +209,13 @@ def evaluate(
         "sets": {},
     }
     plots: list[Path] = []
-    for manifest in manifests:
-        run = evaluator.run(read_manifests([manifest], "test"))
-        metrics = results["sets"][manifest.stem] = run.metrics(all_metrics)
-        prefix = f"{manifest.stem}-"
-        plots += save_plots(run.outcome, metrics, output / PLOTS, prefix, coverage)
+    sets = by_source(read_manifests(manifests, "test"))
+    for name, rows in sets.items():
+        run = evaluator.run(rows)
+        metrics = results["sets"][name] = run.metrics(all_metrics)
+        plots += save_plots(run.outcome, metrics, output / PLOTS, f"{name}-", coverage)
     if with_sweep:
-        results["sweep"] = sweep(evaluator, read_manifests(manifests[:1], "test"))
+        results["sweep"] = sweep(evaluator, next(iter(sets.values())))
     text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
     (output / "evaluation.json").write_text(text, encoding="utf-8")
     card = model_card(bundle, results, [plot.name for plot in plots])

@@ -41,7 +41,7 @@ from train.losses import age_distance, distribution_loss, gender_loss
 from train.manifest import read_manifests
 from train.quantize import NOT_IN_8_BITS, in_8_bits, measure_ranges
 from train.recipe import Phase, Recipe, read_recipe
-from train.run import Run
+from train.run import BEST, Run
 from train.validate import Figures, describe, validate
 
 SAVE_EVERY = 200
@@ -231,18 +231,22 @@ def load_start(network: Any, weights: str) -> None:
 
     Args:
         network: What `build_network` returns.
-        weights: `imagenet`, a VGG16 weights file, a bundle's folder or a shipped bundle's name.
+        weights: `imagenet`, a VGG16 weights file, a run's folder, a bundle's folder or a shipped
+            bundle's name.
 
     Raises:
         UsageError: There are no such weights.
-        BundleError: The bundle is damaged or doesn't fit.
+        BundleError: The bundle or run is damaged or doesn't fit.
     """
+    if (Path(weights) / BEST).is_file():
+        assign_weights(network, Path(weights) / BEST)
+        return
     is_name = (models_folder() / weights / SPEC_FILE).is_file()
     if is_name or Path(weights).is_dir():
         assign_weights(network, load_bundle(weights, KIND).weights)
         return
     if weights != "imagenet" and not Path(weights).is_file():
-        raise UsageError(f"{weights}: no such weights file, bundle's folder or shipped bundle")
+        raise UsageError(f"{weights}: no such weights file, run, bundle or shipped bundle")
     try:
         load_imagenet(network, weights)
     except (OSError, ValueError) as error:
@@ -387,7 +391,7 @@ def main() -> None:
     parser.add_argument(
         "--weights",
         default="imagenet",
-        help="'imagenet' (downloads), a VGG16 weights file, or a bundle's folder or name",
+        help="'imagenet' (downloads), a VGG16 weights file, a run's or bundle's folder, or a name",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the run's folder")
     arguments = parser.parse_args()

@@ -81,3 +81,9 @@ def read_manifests(paths: list[Path], split: str) -> pa.Table:
     if gone:
         raise UsageError(f"{gone}: the picture is gone; run train.prepare again for {names}")
     return rows
+
+
+def by_source(rows: pa.Table) -> dict[str, pa.Table]:
+    """A manifest's rows by where they come from, in the order of their first rows."""
+    sources = dict.fromkeys(rows["source"].to_pylist())
+    return {source: rows.filter(pc.equal(rows["source"], source)) for source in sources}

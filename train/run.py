@@ -13,6 +13,10 @@ from batchage.places import write_json
 from train.recipe import Recipe
 
 
+BEST = "best.h5"
+"""In a run's folder."""
+
+
 class Run:
     """A run's folder.
 
@@ -32,7 +36,7 @@ class Run:
             UsageError: It can't be made, or holds something else.
         """
         self.folder = folder
-        self.best = folder / "best.h5"
+        self.best = folder / BEST
         self._progress = folder / "progress.json"
         self.at: dict[str, Any] = {"phase": 0, "epoch": 0, "step": 0, "state": None, "seconds": 0.0}
         try:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from batchage.errors import UsageError
+from batchage.evaluation import Outcome
 from batchage.evaluation.metrics import calibration_error
 from batchage.networks import (
     RANGES,
@@ -25,6 +26,7 @@ from batchage.predict.network import IMAGENET_MEAN_RGB
 from tests.builders import TINY, make_bundle, manifest_row, write_manifest
 from tests.command import PHOTOS
 from train.card import gaps
+from train.compare import differences
 from train.evaluate import evaluate
 from train.export import conformal_quantile, conformal_rank, fit_age_scales, fit_temperature
 from train.quantize import RoundedConv2D, in_8_bits, measure_ranges
@@ -46,7 +48,9 @@ def test_temperature_stays_one_where_nothing_can_be_fitted(labels):
 def test_evaluation_writes_card_results_and_plots(tmp_path):
     names = ["portraits/collins.jpg", "portraits/hopper-grey.jpg", "no-people/coffee.jpg"]
     rows = [
-        manifest_row(PHOTOS / name, 40.0, gender="female", group="a", split="test")
+        manifest_row(
+            PHOTOS / name, 40.0, gender="female", group="a", split="test", source="examples"
+        )
         for name in names
     ]
     manifest = write_manifest(tmp_path / "examples.parquet", rows)
@@ -59,7 +63,7 @@ def test_evaluation_writes_card_results_and_plots(tmp_path):
     assert metrics["no_face_detected"] == 1
     sharpness = metrics["quality"]["sharpness"]
     assert sum(row["faces"] for row in sharpness.values()) == 2
-    assert set(results["sweep"]) >= {"as they are", "shrunk to 25 px", "blurred by 4 px"}
+    assert set(results["sweep"]) >= {"as they are", "shrunk to 25 px", "blurred by 4 px", "faded"}
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == results
     card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
     assert bundle.sha256 in card
@@ -70,9 +74,6 @@ def test_evaluation_writes_card_results_and_plots(tmp_path):
     write_manifest(tmp_path / "bad.parquet", bad)
     with pytest.raises(UsageError, match=r"bad\.jpg: .*run train\.prepare again"):
         evaluate(bundle, [tmp_path / "bad.parquet"], tmp_path / "out", compute)
-    with pytest.raises(UsageError, match="rename one"):
-        manifests = [manifest, tmp_path / "b" / "examples.parquet"]
-        evaluate(bundle, manifests, tmp_path / "out", compute)
 
 
 def test_ranges_are_those_of_what_goes_into_the_convolutions(tmp_path):
@@ -211,3 +212,28 @@ def test_temperature_undoes_overconfidence():
     overconfident = (1 / (1 + np.exp(-3 * logits))).astype(np.float32)
     assert fit_temperature(overconfident, truth) == pytest.approx(3, rel=0.1)
     assert calibration_error(overconfident, truth) > 0.1
+
+
+def test_two_bundles_are_compared_face_by_face():
+    def outcome(age, prob_female):
+        n = len(age)
+        age = np.array(age, float)
+        none = np.full(n, np.nan)
+        ages = np.array([20.0] * (n - 2) + [30.0, 30.0])
+        upper = np.array([20.0] * (n - 2) + [39.0, 39.0])
+        genders = np.array(["female"] * n, object)
+        return Outcome(
+            ages, upper, age, age - 2, age + 2, genders, np.array(prob_female), genders,
+            {"face_size_px": none},
+        )  # fmt: skip
+
+    before = outcome([20, 22, 24, 31, 50], [0.9, 0.9, 0.1, 0.1, 0.9])
+    after = outcome([20, 21, 22, 31, 32], [0.9] * 5)
+    found = {d.name: d for d in differences(before, after)}
+    age = found["age MAE, years"]
+    assert (age.faces, age.before, age.after) == (3, 2.0, 1.0)
+    assert age.margin == pytest.approx(1.96 * 1 / np.sqrt(3))
+    assert age.cells() == ["age MAE, years", "3", "2.00", "1.00", "-1.00 ± 1.13"]
+    assert found["age in range"].after == 1.0
+    assert found["gender"].cells()[-1].startswith("+40.00 ± ")
+    assert found["interval coverage"].before == pytest.approx(2 / 3)
