@@ -12,7 +12,6 @@ from batchage.networks import Range
 from batchage.places import write_json
 from train.recipe import Recipe
 
-
 BEST = "best.h5"
 """In a run's folder."""
 
