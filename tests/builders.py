@@ -23,7 +23,7 @@ def make_bundle(folder, **changes):
         "description": "Random",
         "input_size": 32,
         "architecture": TINY.to_dict(),
-        "calibration": asdict(Calibration(age_edges=(30.0,), age_scales=(1.0, 1.2))),
+        "calibration": asdict(Calibration(age_knots=(30.0, 40.0), age_scales=(1.0, 1.2))),
         **changes,
     }
     return save_bundle(folder, KIND, network_weights(build_network(TINY), "float16"), spec)

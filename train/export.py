@@ -6,18 +6,16 @@ python -m train.export runs/utkface --manifest runs/utkface.parquet -o models/vg
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import tempfile
-from bisect import bisect_left
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
 from batchage.align import CHIP_SIDE, TEMPLATE
@@ -32,7 +30,6 @@ from batchage.networks import (
     save_bundle,
 )
 from batchage.predict import (
-    COVERAGE,
     KIND,
     Calibration,
     Predictor,
@@ -40,120 +37,13 @@ from batchage.predict import (
     build_graph,
     build_network,
     calibrated_interval,
-    interval_reach,
-    scale_probability,
+    fit_calibration,
 )
 from train.command import explain_errors
 from train.data import Faces, some_crops
-from train.manifest import read_manifests
+from train.manifest import read_manifests, rows_of
 from train.quantize import NOT_IN_8_BITS, measure_ranges
 from train.run import Run
-
-FACES_PER_SCALE = 60
-SCALE_STEPS = 128
-"""Steps in which a scale gets smaller, down from what each year by itself would need."""
-TINY = 1e-12
-
-
-def fit_age_scales(
-    raw: RawOutputs, ages: NDArray[np.float32]
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Edges in age, and the scales of the interval's reach that give `COVERAGE`.
-
-    Split-conformal prediction (Romano, Patterson, Candès, 2019) with normalised scores, apart for
-    each stretch of the labelled age (Vovk, 2012), so that no age pays for another's errors. The
-    stretches are cut from the oldest down: old faces are rare, and shall not share one with many
-    younger ones.
-
-    Args:
-        raw: Outputs for the n validation faces.
-        ages: `(n,)` true ages in years.
-    """
-    reach = interval_reach(raw, COVERAGE)
-    score = np.maximum((raw.age - ages) / reach[:, 0], (ages - raw.age) / reach[:, 1])
-    edges: list[float] = []
-    count = 0
-    for age, faces in reversed(list(zip(*np.unique(ages, return_counts=True), strict=True))):
-        count += int(faces)
-        if count >= FACES_PER_SCALE:
-            edges.insert(0, float(age))
-            count = 0
-    # Those below the lowest edge, where they are too few, join the ones above it.
-    if edges and count < FACES_PER_SCALE:
-        edges.pop(0)
-    stretches = np.searchsorted(edges, ages, side="right")
-    scales = [conformal_quantile(score[stretches == b]) for b in range(len(edges) + 1)]
-    tightened = _tighten(raw, ages, tuple(edges), scales)
-    # Rounded up, since the face that decides lies on the edge.
-    return tuple(edges), tuple(math.ceil(s * 1e4) / 1e4 for s in tightened)
-
-
-def _tighten(
-    raw: RawOutputs, ages: NDArray[np.float32], edges: tuple[float, ...], scales: list[float]
-) -> tuple[float, ...]:
-    """Scales that are as small as `COVERAGE` of each stretch of ages allows.
-
-    An interval goes from the first year that is let in to the last, so that years between them get
-    in that their own scale leaves out. Taking the stretches in turn, each scale is made as small as
-    still covers as many of its faces as conformal prediction asks for, until none gets smaller.
-    """
-    stretches = np.searchsorted(edges, ages, side="right")
-    steps, before = [SCALE_STEPS] * len(scales), [0]
-
-    def scales_with(stretch: int, step: int) -> tuple[float, ...]:
-        chosen = [*steps[:stretch], step, *steps[stretch + 1 :]]
-        return tuple(s * k / SCALE_STEPS for s, k in zip(scales, chosen, strict=True))
-
-    def covers(stretch: int, step: int) -> bool:
-        own = stretches == stretch
-        faces = RawOutputs(raw.age[own], raw.distribution[own], raw.gender[own])
-        calibration = Calibration(COVERAGE, edges, scales_with(stretch, step))
-        low, high = calibrated_interval(faces, calibration).T
-        inside = (low <= ages[own]) & (ages[own] <= high)
-        return int(inside.sum()) >= conformal_rank(len(inside))
-
-    while before != steps:
-        before = list(steps)
-        for stretch, largest in enumerate(before):
-            fewer = range(1, largest)
-            steps[stretch] = 1 + bisect_left(fewer, True, key=partial(covers, stretch))
-    return scales_with(0, steps[0])
-
-
-def conformal_rank(n: int) -> int:
-    """How many of n faces an interval must cover, so that a new one is with chance `COVERAGE`.
-
-    Raises:
-        UsageError: There are too few for that.
-    """
-    rank = math.ceil((n + 1) * COVERAGE)
-    if rank > n:
-        raise UsageError(
-            f"the validation split has {n} pictures with an exact age, too few to state "
-            f"an interval of {COVERAGE:.0%}; prepare with a larger share"
-        )
-    return rank
-
-
-def conformal_quantile(scores: NDArray[np.float32]) -> float:
-    """The score that a new face's exceeds with a chance of 1 - `COVERAGE` at most."""
-    return float(np.sort(scores)[conformal_rank(len(scores)) - 1])
-
-
-def fit_temperature(probability: NDArray[np.float32], female: NDArray[np.bool_]) -> float:
-    """The temperature with the smallest log loss (Guo et al., 2017).
-
-    It is 1 where nothing can be fitted: no face is wrong, or all have one gender.
-    """
-    wrong = (probability >= 0.5) != female
-    if not wrong.any() or female.all() or not female.any():
-        return 1.0
-
-    def log_loss(log_temperature: float) -> float:
-        p = scale_probability(probability, float(np.exp(log_temperature)))
-        return float(-np.mean(np.log(np.maximum(np.where(female, p, 1 - p), TINY))))
-
-    return float(np.exp(minimize_scalar(log_loss, bounds=(-2, 2), method="bounded").x))
 
 
 def predict_rows(predictor: Predictor, rows: pa.Table) -> RawOutputs:
@@ -170,19 +60,57 @@ def predict_rows(predictor: Predictor, rows: pa.Table) -> RawOutputs:
     )
 
 
-def calibration_of(predictor: Predictor, rows: pa.Table) -> Calibration:
-    """Calibration fitted on a manifest's rows; those without exact age or gender are left out."""
-    raw = predict_rows(predictor, rows)
-    low, high = (np.asarray(rows[name], np.float32) for name in ("age_min", "age_max"))
-    exact = low == high
-    genders = np.array(rows["gender"].to_pylist(), object)
-    known = np.array([gender is not None for gender in genders])
-    if not exact.any() or not known.any():
-        raise UsageError("the validation split needs pictures with an exact age and a gender")
-    chosen = RawOutputs(raw.age[exact], raw.distribution[exact], raw.gender[exact])
-    edges, scales = fit_age_scales(chosen, low[exact])
-    temperature = fit_temperature(raw.gender[known], genders[known] == "female")
-    return Calibration(COVERAGE, edges, scales, round(temperature, 4))
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """Raw outputs for a manifest's rows, and the rows."""
+
+    rows: pa.Table
+    raw: RawOutputs
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A column `(n,)` of the rows."""
+        return np.array(self.rows[name].to_pylist())
+
+    @property
+    def is_exact(self) -> NDArray[np.bool_]:
+        """Whether each age is exact, `(n,)`."""
+        return np.asarray(self.column("age_min") == self.column("age_max"))
+
+    def calibration(self, without: str | None = None) -> Calibration:
+        """Fitted on the rows, but for those of one source.
+
+        Raises:
+            UsageError: There are too few.
+        """
+        kept = self.column("source") != without
+        return fit_calibration(
+            self.raw.select(kept),
+            self.column("age_min")[kept],
+            self.is_exact[kept],
+            np.array(self.rows["gender"].to_pylist(), object)[kept],
+            self.column("source")[kept],
+        )
+
+
+def coverage_without(validation: Labelled, test: Labelled) -> dict[str, dict[str, float | int]]:
+    """What intervals hold of each source's test faces when it was left out of the calibration.
+
+    It is what to expect of photos from elsewhere, as far as training didn't see that source.
+    """
+    exact_sources = set(validation.column("source")[validation.is_exact])
+    found: dict[str, dict[str, float | int]] = {}
+    for source in sorted(exact_sources) if len(exact_sources) > 1 else ():
+        own = test.is_exact & (test.column("source") == source)
+        if own.any():
+            ages = test.column("age_min")[own]
+            calibration = validation.calibration(without=source)
+            low, high = calibrated_interval(test.raw.select(own), calibration).T
+            found[source] = {
+                "faces": int(own.sum()),
+                "interval_coverage": round(float(((low <= ages) & (ages <= high)).mean()), 4),
+                "interval_width": round(float((high - low).mean()), 2),
+            }
+    return found
 
 
 def export(run_folder: Path, manifests: list[Path], output: Path) -> Bundle:
@@ -198,7 +126,7 @@ def export(run_folder: Path, manifests: list[Path], output: Path) -> Bundle:
     rows = read_manifests(manifests, "validation")
     network = build_network(recipe.architecture)
     assign_weights(network, run.best)
-    spec = {
+    spec: dict[str, Any] = {
         "description": "Age and gender of an aligned face; VGG16 trunk, two heads",
         "input_size": recipe.phases[best["phase"]].size,
         "input": "RGB uint8, 0 to 255; the network subtracts the ImageNet means",
@@ -217,7 +145,12 @@ def export(run_folder: Path, manifests: list[Path], output: Path) -> Bundle:
         plain = {**spec, "calibration": asdict(Calibration())}
         bundle = save_bundle(Path(folder) / output.name, KIND, weights, plain)
         compute = choose_compute(precision="float32")
-        fitted = calibration_of(Predictor(bundle, compute, DEFAULT_BATCH_SIZE), rows)
+        predictor = Predictor(bundle, compute, DEFAULT_BATCH_SIZE)
+        validation = Labelled(rows, predict_rows(predictor, rows))
+        fitted = validation.calibration()
+        if (tested := rows_of(manifests, "test")).num_rows:
+            test = Labelled(tested, predict_rows(predictor, tested))
+            spec["training"]["coverage_when_left_out"] = coverage_without(validation, test)
         size = spec["input_size"]
         ranges = run.ranges or measure_ranges(
             bundle.weights,
@@ -230,6 +163,25 @@ def export(run_folder: Path, manifests: list[Path], output: Path) -> Bundle:
     )
 
 
+def said_of(bundle: Bundle) -> list[str]:
+    """What to know of a bundle's calibration, in sentences."""
+    calibration = Calibration.from_spec(bundle.spec["calibration"])
+    level = f"{calibration.coverage:.0%}"
+    scales, temperatures = calibration.age_scales, calibration.gender_temperatures
+    said = [
+        f"The age interval states {level}; it is {min(scales):.2f} to {max(scales):.2f} times as "
+        "wide as the network's own, by age.",
+        f"The gender's logit is divided by {min(temperatures):.2f} to {max(temperatures):.2f}, by "
+        "age.",
+    ]
+    for source, row in bundle.spec["training"].get("coverage_when_left_out", {}).items():
+        said.append(
+            f"Fitted without {source}, the interval holds {row['interval_coverage']:.1%} of its "
+            f"{row['faces']:,} test faces, {row['interval_width']:.1f} years wide on average."
+        )
+    return said
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Make a bundle of a finished run.")
@@ -240,7 +192,9 @@ def main() -> None:
     with explain_errors("export"):
         bundle = export(arguments.run, arguments.manifest, arguments.output)
         megabytes = sum(f.stat().st_size for f in bundle.path.iterdir() if f.is_file()) / 1e6
-        print(f"{bundle.model_id}: {megabytes:.1f} MB, calibration {bundle.spec['calibration']}")
+        print(f"{bundle.model_id}: {megabytes:.1f} MB in {bundle.path}")
+        for sentence in said_of(bundle):
+            print(sentence)
 
 
 if __name__ == "__main__":

@@ -65,21 +65,31 @@ def read_manifest(path: Path) -> pa.Table:
     return table.replace_schema_metadata(None)
 
 
+def rows_of(paths: list[Path], split: str) -> pa.Table:
+    """The rows of one split, of several manifests one after the other; there may be none.
+
+    Raises:
+        UsageError: A manifest can't be read, or one of its pictures is gone.
+    """
+    rows = pa.concat_tables([read_manifest(path).select(TRAINED_COLUMNS) for path in paths])
+    rows = rows.filter(pc.equal(rows["split"], split))
+    gone = next((path for path in rows["path"].to_pylist() if not Path(path).is_file()), None)
+    if gone:
+        names = ", ".join(map(str, paths))
+        raise UsageError(f"{gone}: the picture is gone; run train.prepare again for {names}")
+    return rows
+
+
 def read_manifests(paths: list[Path], split: str) -> pa.Table:
     """The rows of one split, of several manifests one after the other.
 
     Raises:
-        UsageError: A manifest can't be read, the split is empty, or one of its pictures is gone.
+        UsageError: As of `rows_of`, or there are none.
     """
-    tables = [read_manifest(path).select(TRAINED_COLUMNS) for path in paths]
-    rows = pa.concat_tables(tables, promote_options="permissive")
-    rows = rows.filter(pc.equal(rows["split"], split))
-    names = ", ".join(map(str, paths))
+    rows = rows_of(paths, split)
     if not rows.num_rows:
+        names = ", ".join(map(str, paths))
         raise UsageError(f"{names}: no pictures in the {split} split; run train.prepare with more")
-    gone = next((path for path in rows["path"].to_pylist() if not Path(path).is_file()), None)
-    if gone:
-        raise UsageError(f"{gone}: the picture is gone; run train.prepare again for {names}")
     return rows
 
 

@@ -1,13 +1,7 @@
 """Crops → ages and genders."""
 
-from batchage.predict.calibration import (
-    COVERAGE,
-    Calibration,
-    RawOutputs,
-    calibrated_interval,
-    interval_reach,
-    scale_probability,
-)
+from batchage.predict.calibration import COVERAGE, Calibration, RawOutputs, calibrated_interval
+from batchage.predict.fitting import fit_calibration
 from batchage.predict.network import KIND, Architecture, build_graph, build_network, load_imagenet
 from batchage.predict.predictor import Predictor
 
@@ -21,7 +15,6 @@ __all__ = [
     "build_graph",
     "build_network",
     "calibrated_interval",
-    "interval_reach",
+    "fit_calibration",
     "load_imagenet",
-    "scale_probability",
 ]

@@ -22,20 +22,25 @@ COVERAGE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How raw outputs become stated probabilities; fitted on the validation split.
+    """How raw outputs become stated probabilities; fitted on validation splits.
+
+    Between two knots a value is in proportion, and beyond the last one that one's.
 
     Attributes:
         coverage: Share of faces whose age lies in the interval, as fitted.
-        age_edges: Ages in years at which the next of `age_scales` begins.
-        age_scales: How many times the reach of the distribution's own interval an age may be away
-            and still lie in the stated one.
-        gender_temperature: Divides the gender's logit.
+        age_knots: Ages in years, rising, at which `age_scales` are given.
+        age_scales: How many times the reach of the distribution's own interval a year may be away
+            and still lie in the stated one, by that year.
+        gender_knots: Predicted ages in years, rising, at which `gender_temperatures` are given.
+        gender_temperatures: Divide the gender's logit, by the predicted age: gender is hard to see
+            in small children, whatever the network says.
     """
 
     coverage: float = COVERAGE
-    age_edges: tuple[float, ...] = ()
+    age_knots: tuple[float, ...] = (0.0,)
     age_scales: tuple[float, ...] = (1.0,)
-    gender_temperature: float = 1.0
+    gender_knots: tuple[float, ...] = (0.0,)
+    gender_temperatures: tuple[float, ...] = (1.0,)
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
@@ -43,23 +48,35 @@ class Calibration:
 
         Raises:
             TypeError: A field is missing or unknown.
-            ValueError: A value is no number, or edges and scales don't fit together.
+            ValueError: A value is no number, or knots and values don't fit together.
         """
-        edges, scales = (tuple(map(float, spec[k])) for k in ("age_edges", "age_scales"))
-        if len(scales) != len(edges) + 1 or list(edges) != sorted(edges):
-            raise ValueError("age_edges must rise and be one fewer than age_scales")
-        numbers = {k: float(v) for k, v in spec.items() if k not in ("age_edges", "age_scales")}
-        found = cls(age_edges=edges, age_scales=scales, **numbers)
+        values: dict[str, Any] = {
+            name: tuple(map(float, value)) if name in _CURVES else float(value)
+            for name, value in spec.items()
+        }
+        found = cls(**values)
         if not 0 < found.coverage < 1:
             raise ValueError("coverage must lie between 0 and 1")
-        if not all(0 < x < math.inf for x in (*scales, found.gender_temperature)):
-            raise ValueError("age_scales and gender_temperature must be above 0")
+        for knots, heights in (
+            (found.age_knots, found.age_scales),
+            (found.gender_knots, found.gender_temperatures),
+        ):
+            if not knots or len(knots) != len(heights) or list(knots) != sorted({*knots}):
+                raise ValueError("knots must rise, and have a value each")
+            if not all(map(math.isfinite, knots)) or not all(0 < x < math.inf for x in heights):
+                raise ValueError("scales and temperatures must be above 0")
         return found
 
     def scale_at(self, age: FloatArray) -> FloatArray:
         """The scale of each age `(n,)` that may be inside the interval."""
-        index = np.searchsorted(self.age_edges, age, side="right")
-        return np.asarray(self.age_scales, np.float32)[index]
+        return np.interp(age, self.age_knots, self.age_scales).astype(np.float32)
+
+    def temperature_at(self, age: FloatArray) -> FloatArray:
+        """The temperature for each predicted age `(n,)`."""
+        return np.interp(age, self.gender_knots, self.gender_temperatures).astype(np.float32)
+
+
+_CURVES = ("age_knots", "age_scales", "gender_knots", "gender_temperatures")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +92,10 @@ class RawOutputs:
     age: FloatArray
     distribution: FloatArray
     gender: FloatArray
+
+    def select(self, faces: NDArray[np.bool_]) -> Self:
+        """Those of some of the faces `(n,)`."""
+        return type(self)(self.age[faces], self.distribution[faces], self.gender[faces])
 
 
 def quantile_interval(distribution: FloatArray, coverage: float) -> FloatArray:
@@ -115,8 +136,8 @@ def calibrated_interval(raw: RawOutputs, calibration: Calibration) -> FloatArray
     return np.asarray(ends, np.float32)
 
 
-def scale_probability(probability: NDArray[Any], temperature: float) -> NDArray[Any]:
-    """Probabilities whose logits are divided by `temperature`."""
+def scale_probability(probability: NDArray[Any], temperature: float | NDArray[Any]) -> NDArray[Any]:
+    """Probabilities `(n,)` whose logits are divided by `temperature`, one or `(n,)`."""
     p = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
     return 1 / (1 + np.exp(-np.log(p / (1 - p)) / temperature))
 
@@ -124,5 +145,5 @@ def scale_probability(probability: NDArray[Any], temperature: float) -> NDArray[
 def calibrate(raw: RawOutputs, calibration: Calibration) -> list[Prediction]:
     """Calibrated predictions; the interval always contains the age, and never starts below 0."""
     interval = calibrated_interval(raw, calibration)
-    female = scale_probability(raw.gender, calibration.gender_temperature)
+    female = scale_probability(raw.gender, calibration.temperature_at(raw.age))
     return [Prediction(*map(float, row)) for row in np.column_stack([raw.age, interval, female])]

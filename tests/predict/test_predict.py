@@ -135,7 +135,7 @@ def test_calibration_widens_and_softens():
     mass[0, 30] = 1
     raw = RawOutputs(np.array([30.0], np.float32), mass, np.array([0.9], np.float32))
     narrow = calibrate(raw, Calibration())[0]
-    wide = calibrate(raw, Calibration(age_scales=(3.0,), gender_temperature=2.0))[0]
+    wide = calibrate(raw, Calibration(age_scales=(3.0,), gender_temperatures=(2.0,)))[0]
     # Nine tenths of one year's mass reach 0.45 years to either side, and half a year is added.
     assert (narrow.age_low, narrow.age_high) == (30, 30)
     assert (wide.age_low, wide.age_high) == (28, 32)
@@ -143,17 +143,21 @@ def test_calibration_widens_and_softens():
     assert calibrate(raw, Calibration(age_scales=(99.0,)))[0].age_low == 0
 
 
-def test_each_stretch_of_ages_has_its_own_scale():
-    calibration = Calibration(age_edges=(20.0, 40.0), age_scales=(1.0, 2.0, 3.0))
-    ages = np.array([0.0, 19.9, 20.0, 39.9, 40.0, 99.0], np.float32)
-    assert list(calibration.scale_at(ages)) == [1, 1, 2, 2, 3, 3]
+def test_scales_and_temperatures_are_in_proportion_between_their_knots():
+    calibration = Calibration(
+        age_knots=(20.0, 40.0), age_scales=(1.0, 3.0),
+        gender_knots=(0.0, 10.0), gender_temperatures=(2.0, 1.0),
+    )  # fmt: skip
+    ages = np.array([0.0, 20.0, 30.0, 35.0, 40.0, 99.0], np.float32)
+    assert calibration.scale_at(ages).tolist() == [1, 1, 2, 2.5, 3, 3]
+    assert calibration.temperature_at(ages[:2] / 4).tolist() == [2, 1.5]
 
 
 def test_an_age_is_let_in_by_its_own_scale():
     mass = np.zeros((1, 101), np.float32)
     mass[0, 30] = 1
     raw = RawOutputs(np.array([30.0], np.float32), mass, np.array([0.9], np.float32))
-    (found,) = calibrate(raw, Calibration(age_edges=(31.0,), age_scales=(1.0, 6.0)))
+    (found,) = calibrate(raw, Calibration(age_knots=(30.0, 31.0), age_scales=(1.0, 6.0)))
     assert (found.age_low, found.age_high) == (30, 35)
 
 
@@ -217,7 +221,8 @@ def test_broken_bundle_is_refused(tmp_path, damage, message):
         {"architecture": {"layers": 3}},
         {"calibration": None},
         {"calibration": {**asdict(Calibration()), "age_scales": [1.0, 2.0]}},
-        {"calibration": {**asdict(Calibration()), "age_edges": ["x"]}},
+        {"calibration": {**asdict(Calibration()), "age_knots": ["x"]}},
+        {"calibration": {**asdict(Calibration()), "gender_temperatures": [0.0]}},
         {"calibration": {**asdict(Calibration()), "gender_heat": 1.0}},
         {"input_size": "big"},
     ],
@@ -248,7 +253,7 @@ def test_unknown_device_and_precision_are_refused():
 
 
 def test_the_model_id_tells_apart_what_predicts_differently(tmp_path):
-    other = asdict(Calibration(gender_temperature=2.0))
+    other = asdict(Calibration(gender_temperatures=(2.0,)))
     changes = [{}, {"description": "other words"}, {"calibration": other}]
     ids = []
     for number, change in enumerate(changes):
@@ -411,7 +416,7 @@ values = st.recursive(
 paths_in_spec = st.sampled_from(
     [(), ("kind",), ("format",), ("weights",), ("weights", "sha256"), ("input_size",),
      ("architecture",), ("architecture", "shared_units"), ("architecture", "dropout"),
-     ("calibration",), ("calibration", "age_edges"), ("calibration", "age_scales"),
+     ("calibration",), ("calibration", "age_knots"), ("calibration", "age_scales"),
      ("calibration", "coverage")]
 )  # fmt: skip
 

@@ -8,7 +8,6 @@ import pytest
 
 from batchage.errors import UsageError
 from batchage.evaluation import Outcome
-from batchage.evaluation.metrics import calibration_error
 from batchage.networks import (
     RANGES,
     Compute,
@@ -20,29 +19,14 @@ from batchage.networks import (
     write_weights,
 )
 from batchage.networks.bundle import read_weights
-from batchage.predict import KIND, Calibration, Predictor, RawOutputs, build_graph, build_network
-from batchage.predict.calibration import calibrate
+from batchage.predict import KIND, Predictor, build_graph, build_network
 from batchage.predict.network import IMAGENET_MEAN_RGB
 from tests.builders import TINY, make_bundle, manifest_row, write_manifest
 from tests.command import PHOTOS
 from train.card import gaps
 from train.compare import differences
 from train.evaluate import evaluate
-from train.export import conformal_quantile, conformal_rank, fit_age_scales, fit_temperature
 from train.quantize import RoundedConv2D, in_8_bits, measure_ranges
-
-
-def test_too_few_validation_faces_state_no_interval():
-    assert conformal_quantile(np.arange(20.0)) == 18
-    assert conformal_quantile(np.arange(9.0)) == 8
-    with pytest.raises(UsageError, match="8 pictures"):
-        conformal_quantile(np.arange(8.0))
-
-
-@pytest.mark.parametrize("labels", [[True] * 4, [True, True, False, False]])
-def test_temperature_stays_one_where_nothing_can_be_fitted(labels):
-    probability = np.array([0.9, 0.8, 0.1, 0.3], np.float32)
-    assert fit_temperature(probability, np.array(labels)) == 1.0
 
 
 def test_evaluation_writes_card_results_and_plots(tmp_path):
@@ -142,76 +126,6 @@ def test_gaps_name_groups_of_enough_faces():
 
     (sentence,) = gaps({"a": row(80, 0.9), "b": row(60, 0.7), "c": row(10, 0.1)})
     assert sentence == "Gender accuracy: 70.0% for b, against 90.0% for a."
-
-
-def gaussian_outputs(centre, sigma=1.0):
-    mass = np.exp(-((np.arange(101) - centre[:, None]) ** 2) / (2 * sigma**2))
-    mass = (mass / mass.sum(axis=1, keepdims=True)).astype(np.float32)
-    return RawOutputs(centre.astype(np.float32), mass, np.full(len(centre), 0.5, np.float32))
-
-
-def test_intervals_reach_their_coverage_at_every_age():
-    rng = np.random.default_rng(0)
-
-    def draw(n):
-        centre = rng.uniform(20, 80, n)
-        # The old are harder: one scale for all would cover them too rarely.
-        return gaussian_outputs(centre), (centre + rng.normal(0, centre / 10)).astype(np.float32)
-
-    raw, ages = draw(3000)
-    edges, scales = fit_age_scales(raw, ages)
-    assert len(scales) == len(edges) + 1 > 5
-    assert scales[0] < scales[-1]
-    fresh, truth = draw(3000)
-    found = calibrate(fresh, Calibration(age_edges=edges, age_scales=scales))
-    inside = np.array([p.age_low <= t <= p.age_high for p, t in zip(found, truth, strict=True)])
-    for decade in range(20, 80, 10):
-        member = (truth >= decade) & (truth < decade + 10)
-        assert 0.85 < inside[member].mean() < 0.95
-
-
-def test_no_scale_could_be_smaller():
-    rng = np.random.default_rng(1)
-    centre = rng.uniform(20, 80, 1000)
-    # Where ages are hard to tell, intervals pull in years of their easier neighbours.
-    spread = np.where((centre // 5) % 2 == 0, 2.0, 4.0)
-    ages = (centre + rng.normal(0, spread)).round().astype(np.float32)
-    raw = gaussian_outputs(centre)
-    edges, scales = fit_age_scales(raw, ages)
-
-    def covered(tried, stretch):
-        found = calibrate(raw, Calibration(age_edges=edges, age_scales=tried))
-        inside = [p.age_low <= age <= p.age_high for p, age in zip(found, ages, strict=True)]
-        return sum(np.array(inside)[np.searchsorted(edges, ages, side="right") == stretch])
-
-    for stretch, scale in enumerate(scales):
-        needed = conformal_rank(sum(np.searchsorted(edges, ages, side="right") == stretch))
-        smaller = (*scales[:stretch], scale * 0.97, *scales[stretch + 1 :])
-        assert covered(scales, stretch) >= needed > covered(smaller, stretch)
-
-
-def test_rare_old_faces_share_no_scale_with_many_younger_ones():
-    ages = np.repeat(np.arange(20.0, 80), 20).astype(np.float32)
-    ages = ages[(ages < 70) | (np.arange(len(ages)) % 20 < 6)]
-    edges, _ = fit_age_scales(gaussian_outputs(ages), ages)
-    assert edges[-1] == 70
-    assert np.diff([20, *edges]).tolist() == [5.0, *[3.0] * 15]
-
-
-def test_few_validation_faces_share_one_scale():
-    raw = gaussian_outputs(np.linspace(20, 60, 30))
-    edges, scales = fit_age_scales(raw, raw.age + 1)
-    assert edges == ()
-    assert len(scales) == 1
-
-
-def test_temperature_undoes_overconfidence():
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 1.5, 20_000)
-    truth = rng.random(20_000) < 1 / (1 + np.exp(-logits))
-    overconfident = (1 / (1 + np.exp(-3 * logits))).astype(np.float32)
-    assert fit_temperature(overconfident, truth) == pytest.approx(3, rel=0.1)
-    assert calibration_error(overconfident, truth) > 0.1
 
 
 def test_two_bundles_are_compared_face_by_face():
