@@ -19,8 +19,8 @@ import numpy as np
 from batchage.align import align
 from batchage.config import DEFAULT_MODEL, DetectorSettings
 from batchage.decode import decode, reduced_side
-from batchage.detect import letterbox, retinaface_network
-from batchage.detect.retinaface import RetinaFace
+from batchage.detect import _retinaface_network
+from batchage.detect.retinaface import RetinaFace, letterbox
 from batchage.networks import Compute, has_tensorflow, load_bundle, load_forward
 from batchage.predict import network as predict_network
 from tests.benchmarks.machine import save, shortest
@@ -50,7 +50,7 @@ def runtimes() -> dict[str, Compute]:
 
 def measure_detection() -> dict[str, float]:
     """Milliseconds for one photo of 3:4, the network alone."""
-    bundle = load_bundle("retinaface-mobilenet025", retinaface_network.KIND)
+    bundle = load_bundle("retinaface-mobilenet025", _retinaface_network.KIND)
     photo = np.zeros((DETECT_SIZE * 3 // 4, DETECT_SIZE, 3), np.uint8)
     batch = letterbox(photo, DETECT_SIZE, DETECT_SIZE).canvas[None]
     found = {}
@@ -58,8 +58,8 @@ def measure_detection() -> dict[str, float]:
         forward = load_forward(
             compute,
             bundle,
-            retinaface_network.build_network,
-            retinaface_network.build_graph,
+            _retinaface_network.build_network,
+            _retinaface_network.build_graph,
             few_shapes=True,
         )
         found[name] = 1000 * shortest(lambda forward=forward: forward(batch))

@@ -10,13 +10,14 @@ import pytest
 
 from batchage.config import DetectorSettings
 from batchage.decode import decode
-from batchage.detect import create_detector, letterbox
+from batchage.detect import create_detector
 from batchage.detect._retinaface_network import KIND
 from batchage.detect.retinaface import (
     RetinaFace,
     anchors,
     canvas_shapes,
     close_up_side,
+    letterbox,
     merge,
     suppress,
 )

@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
-from batchage.drawing import draw, lettering, printable
-from batchage.drawing.lettering import fit, lay_out
+from batchage.drawing import lettering, printable
+from batchage.drawing.lettering import draw, fit, lay_out
 
 SIZE = 24
 

@@ -52,7 +52,7 @@ def test_the_command_gives_the_tables_of_the_local_engine(tmp_path):
     [
         (["--engine", "ray", "--ray-address", "127.0.0.1:1"], "no Ray cluster answers at"),
         (["--engine", "ray", "--ray-address", "ray://h:1"], "submit the command as a job"),
-        (["--engine", "spark"], "choose local or ray"),
+        (["--engine", "spark"], "no such engine; choose one of local, ray"),
         (["--num-actors", "2"], "give --engine ray too"),
         (["--engine", "ray", "--num-actors", "0"], "give 1 or more"),
         (["--engine", "ray", "--gpus-per-actor", "-1"], "give 0 or more"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batchage.detect import retinaface_network as detector
+from batchage.detect import _retinaface_network as detector
 from batchage.errors import BundleError
 from batchage.networks import (
     Compute,
