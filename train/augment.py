@@ -1,7 +1,7 @@
 """Random changes of training crops: where the face lies, what the light was, what age did to paper.
 
-Crops are RGB uint8 `(S, S, 3)`; each change takes a crop and a random generator, and leaves the
-crop's size alone.
+Pictures are RGB uint8 `(H, W, 3)`; each change takes one and a random generator, and leaves its
+size alone.
 """
 
 from __future__ import annotations
@@ -180,19 +180,20 @@ def grain(crop: ImageArray, rng: np.random.Generator) -> ImageArray:
 
 def scratch(crop: ImageArray, rng: np.random.Generator) -> ImageArray:
     """Scratches, creases and specks of dust, lighter or darker than what they cover."""
-    size = crop.shape[0]
-    mask = np.zeros((size, size), np.float32)
+    height, width = crop.shape[:2]
+    size = max(height, width)
+    mask = np.zeros((height, width), np.float32)
     for _ in range(rng.integers(1, 6)):
-        start = rng.uniform(-0.2, 1.2, 2) * size
+        start = rng.uniform(-0.2, 1.2, 2) * [width, height]
         angle, bend = rng.uniform(0, 2 * math.pi), rng.uniform(-0.3, 0.3)
         steps = np.linspace(0, rng.uniform(0.2, 1.4) * size, 8)
         turned = angle + bend * steps / size
         points = start + np.stack([steps * np.cos(turned), steps * np.sin(turned)], axis=1)
         line = points.round().astype(np.int32)[None]
-        width = 1 if rng.random() < 0.75 else 2
-        cv2.polylines(mask, line, False, rng.uniform(0.3, 1), width, cv2.LINE_AA)
+        thickness = 1 if rng.random() < 0.75 else 2
+        cv2.polylines(mask, line, False, rng.uniform(0.3, 1), thickness, cv2.LINE_AA)
     for _ in range(rng.integers(0, 12)):
-        centre = rng.integers(0, size, 2).tolist()
+        centre = rng.integers(0, [width, height]).tolist()
         cv2.circle(mask, centre, int(rng.integers(1, 3)), rng.uniform(0.3, 1), -1, cv2.LINE_AA)
     cover = rng.choice([rng.uniform(170, 255), rng.uniform(0, 80)], p=[0.7, 0.3])
     return _to_picture(crop + mask[:, :, None] * (cover - crop))
@@ -200,9 +201,9 @@ def scratch(crop: ImageArray, rng: np.random.Generator) -> ImageArray:
 
 def halftone(crop: ImageArray, rng: np.random.Generator) -> ImageArray:
     """Printed in dots of a turned screen, and softened a little by the scan."""
-    size = crop.shape[0]
+    height, width = crop.shape[:2]
     angle, period = rng.uniform(0, math.pi / 2), rng.uniform(2.2, 5.0)
-    y, x = np.mgrid[:size, :size].astype(np.float32) * np.float32(2 * math.pi / period)
+    y, x = np.mgrid[:height, :width].astype(np.float32) * np.float32(2 * math.pi / period)
     u, v = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
     screen = ((np.cos(u) + np.cos(v)) / 4 + 0.5)[:, :, None].astype(np.float32)
     sharp = rng.uniform(2, 8)

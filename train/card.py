@@ -65,6 +65,41 @@ def gaps(groups: Mapping[str, Metrics]) -> list[str]:
     return said
 
 
+def _summary(sets: Mapping[str, Mapping[str, Any]]) -> Section:
+    """The sets beside each other, with what chance leaves each figure."""
+    columns = {
+        "age_mae": ("age MAE, years", "{:.2f} ± {:.2f}", 1),
+        "age_in_range": ("age in range, %", "{:.1f} ± {:.1f}", 100),
+        "gender_accuracy": ("gender, %", "{:.1f} ± {:.1f}", 100),
+        "interval_coverage": ("interval coverage, %", "{:.1f} ± {:.1f}", 100),
+    }
+    rows = []
+    for name, metrics in sets.items():
+        cells = [name, f"{metrics['all']['faces']:,}"]
+        for key, (_, form, factor) in columns.items():
+            value, margin = metrics["all"][key], metrics["margins"][key]
+            known = value is not None and margin is not None
+            cells.append(form.format(factor * value, factor * margin) if known else "")
+        rows.append(cells)
+    titles = [title for title, _, _ in columns.values()]
+    return Section("The test sets, with 95 % intervals", ["", "faces", *titles], rows)
+
+
+def _left_out(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """What intervals hold of a source that the calibration didn't see."""
+    said = "\n".join(
+        f"- Fitted without {source}, the interval holds {row['interval_coverage']:.1%} of its "
+        f"{row['faces']:,} test faces, {row['interval_width']:.1f} years wide on average."
+        for source, row in rows.items()
+    )
+    return f"""## Intervals on a source that the calibration didn't see
+
+Training saw it, so that this is the most to expect of photos from elsewhere.
+
+{said}
+"""
+
+
 def _set(name: str, metrics: Mapping[str, Any], plots: Collection[str]) -> str:
     tables = "\n\n".join(markdown_table(section, 3) for section in sections(metrics))
     pictures = "\n".join(
@@ -114,6 +149,9 @@ scan{tta}, faces found in {results["detect_precision"]}, ages and genders predic
 completed years.
 """
     ]
+    parts.append(markdown_table(_summary(results["sets"])) + "\n")
+    if left_out := spec.get("training", {}).get("coverage_when_left_out"):
+        parts.append(_left_out(left_out))
     parts += [_set(name, metrics, plots) for name, metrics in results["sets"].items()]
     if "sweep" in results:
         first = next(iter(results["sets"]))

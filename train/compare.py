@@ -20,14 +20,12 @@ from rich.console import Console
 from rich.table import Table
 
 from batchage.config import DETECT_PRECISIONS, PRECISIONS
-from batchage.evaluation import Outcome
+from batchage.evaluation import Z95, Outcome
 from batchage.networks import choose_compute, load_bundle
 from batchage.predict import KIND
 from train.command import explain_errors
 from train.evaluate import Evaluator
 from train.manifest import by_source, read_manifests
-
-Z95 = 1.96
 
 
 @dataclass(frozen=True, slots=True)

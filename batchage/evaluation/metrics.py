@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -16,7 +17,12 @@ Metrics = dict[str, float | int | None]
 
 OLDEST = 130
 """The highest age in years that a label may state, and the end of a range without one."""
+AGE_EDGES = (0, 3, 6, 10, 15, *range(20, OLDEST + 10, 10))
+"""Where the stretches of age begin that tables have a row for."""
+MOST_RANGES = 12
+"""Ranges of age that have a row each."""
 CALIBRATION_BINS = 10
+Z95 = 1.96
 QUALITY_BINS = 5
 QUALITIES = {
     "face_size_px": "face size, px",
@@ -106,8 +112,10 @@ class Outcome:
 
 LABELS_BEHIND = {
     "age_mae": "exact_ages",
+    "age_bias": "exact_ages",
     "age_in_range": "age_ranges",
     "gender_accuracy": "genders",
+    "gender_stated": "genders",
     "interval_coverage": "exact_ages",
     "interval_width": "exact_ages",
 }
@@ -125,14 +133,17 @@ def group_metrics(outcome: Outcome) -> Metrics:
     """
     exact, ranged, known = outcome.exact, ~outcome.exact, outcome.gender_known
     with_interval = exact & np.isfinite(outcome.low)
+    female = outcome.prob_female
     return {
         "faces": len(outcome),
         "exact_ages": int(exact.sum()),
         "age_ranges": int(ranged.sum()),
         "genders": int(known.sum()),
         "age_mae": _mean(outcome.age_error[exact], 3),
+        "age_bias": _mean((outcome.age - outcome.age_min)[exact], 3),
         "age_in_range": _mean(outcome.age_in_range[ranged]),
         "gender_accuracy": _mean(outcome.gender_right[known]),
+        "gender_stated": _mean(np.maximum(female, 1 - female)[known]),
         "interval_coverage": _mean(outcome.covered[with_interval]),
         "interval_width": _mean((outcome.high - outcome.low)[with_interval], 2),
     }
@@ -198,12 +209,26 @@ def _subsets(outcome: Outcome) -> dict[str, Mask]:
     }
 
 
-def _decades(outcome: Outcome) -> dict[str, Mask]:
-    # A range belongs to the decade of its lower end.
-    return {
-        f"{d}–{d + 9}": (outcome.age_min >= d) & (outcome.age_min < d + 10)
-        for d in range(0, OLDEST + 1, 10)
+def _by_age(outcome: Outcome) -> dict[str, Mask]:
+    """Exact ages in stretches, ranges as they are labelled where there are few of them."""
+    exact = outcome.exact
+    ranges = sorted({*zip(outcome.age_min[~exact], outcome.age_max[~exact], strict=True)})
+    if len(ranges) > MOST_RANGES:
+        # A range belongs to the stretch of its lower end.
+        exact, ranges = np.ones_like(exact), []
+    found = {
+        _span(low, high): exact & (outcome.age_min >= low) & (outcome.age_min < high)
+        for low, high in pairwise(AGE_EDGES)
     }
+    for low, high in ranges:
+        name = _span(low, high + 1)
+        own = ~exact & (outcome.age_min == low) & (outcome.age_max == high)
+        found[name] = own | found.get(name, own)
+    return found
+
+
+def _span(low: float, end: float) -> str:
+    return f"{low:g} and over" if end > OLDEST else f"{low:g}–{end - 1:g}"
 
 
 def _groups(outcome: Outcome) -> dict[str, Mask]:
@@ -229,6 +254,23 @@ def _groups_by_age(outcome: Outcome) -> dict[str, Mask]:
     }
 
 
+def _margins(outcome: Outcome) -> Metrics:
+    """Half the width of the 95 % interval that chance leaves each mean of `group_metrics`."""
+    exact, known = outcome.exact, outcome.gender_known
+    columns = {
+        "age_mae": outcome.age_error[exact],
+        "age_in_range": outcome.age_in_range[~exact],
+        "gender_accuracy": outcome.gender_right[known],
+        "interval_coverage": outcome.covered[exact & np.isfinite(outcome.low)],
+    }
+    return {
+        name: round(Z95 * float(values.std(ddof=1)) / math.sqrt(len(values)), 4)
+        if len(values) > 1
+        else None
+        for name, values in columns.items()
+    }
+
+
 def all_metrics(outcome: Outcome) -> dict[str, Any]:
     """Everything that is reported of a labelled set, JSON-ready; ages in years, shares 0…1."""
 
@@ -242,16 +284,17 @@ def all_metrics(outcome: Outcome) -> dict[str, Any]:
     probability, female = outcome.prob_female[known], outcome.female[known]
     return {
         "all": group_metrics(outcome),
+        "margins": _margins(outcome),
         "age_within_5_years": _mean(error <= 5),
         "age_median_error": round(float(np.median(error)), 3) if len(error) else None,
-        "age_bias": _mean((outcome.age - outcome.age_min)[exact], 3),
         "age_distance_to_range": _mean(outcome.age_error[~exact], 3),
+        "age_ranges_missed": _mean(~outcome.covered[~exact & np.isfinite(outcome.low)]),
         "gender_calibration_error": (
             round(calibration_error(probability, female), 4) if known.any() else None
         ),
         "gender_confusion": _confusion(outcome),
         "subsets": table(_subsets(outcome)),
-        "decades": table(_decades(outcome)),
+        "ages": table(_by_age(outcome)),
         "groups": table(_groups(outcome)),
         "groups_by_age": table(_groups_by_age(outcome)),
         "quality": {

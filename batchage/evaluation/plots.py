@@ -53,10 +53,10 @@ def _bars(axes: Axes, table: Mapping[str, Metrics], key: str) -> None:
 
 
 def _age_error(axes: Axes, metrics: Mapping[str, Any]) -> None:
-    decades = metrics["decades"]
-    key, label = _lead(decades)
-    _bars(axes, decades, key)
-    if key == "age_mae" and (stated := _with(decades, "interval_width")):
+    ages = metrics["ages"]
+    key, label = _lead(ages)
+    _bars(axes, ages, key)
+    if key == "age_mae" and (stated := _with(ages, "interval_width")):
         half = [float(row["interval_width"] or 0) / 2 for row in stated.values()]
         axes.plot(list(stated), half, "o", color=ORANGE, label="half the mean interval")
         axes.legend()
@@ -68,7 +68,7 @@ def _age_error(axes: Axes, metrics: Mapping[str, Any]) -> None:
 
 
 def _coverage(axes: Axes, metrics: Mapping[str, Any], stated: float | None) -> None:
-    _bars(axes, metrics["decades"], "interval_coverage")
+    _bars(axes, metrics["ages"], "interval_coverage")
     if stated is not None:
         axes.axhline(stated, color=RED, linewidth=1)
     axes.set(

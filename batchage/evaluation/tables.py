@@ -14,16 +14,18 @@ if TYPE_CHECKING:
 COLUMNS = {
     "faces": ("faces", "{:,}"),
     "age_mae": ("age MAE, years", "{:.2f}"),
+    "age_bias": ("mean error, years", "{:+.2f}"),
     "age_in_range": ("age in range", "{:.1%}"),
     "gender_accuracy": ("gender", "{:.1%}"),
+    "gender_stated": ("gender, as stated", "{:.1%}"),
     "interval_coverage": ("interval coverage", "{:.1%}"),
     "interval_width": ("interval width, years", "{:.1f}"),
 }
 FACTS = {
     "age_within_5_years": ("age within 5 years", "{:.1%}"),
     "age_median_error": ("median age error, years", "{:.2f}"),
-    "age_bias": ("mean age bias, years", "{:+.2f}"),
     "age_distance_to_range": ("mean distance to the age range, years", "{:.2f}"),
+    "age_ranges_missed": ("age intervals without a year of the range", "{:.1%}"),
     "gender_calibration_error": ("expected calibration error of the gender probability", "{:.3f}"),
 }
 
@@ -62,7 +64,7 @@ def sections(metrics: Mapping[str, Any]) -> Iterator[Section]:
             for label, row in metrics["gender_confusion"].items()
         ]
         yield Section("Gender", ["labelled", "predicted male", "predicted female"], rows)
-    yield group_section("By labelled age", metrics["decades"], "years")
+    yield group_section("By labelled age", metrics["ages"], "years")
     if metrics["groups"]:
         yield group_section("By the labels' group and gender", metrics["groups"])
     if metrics["groups_by_age"]:

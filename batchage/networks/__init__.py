@@ -1,5 +1,7 @@
 """Bundles, and networks as functions of batches on whatever they run on."""
 
+import sys
+
 from batchage.networks.bundle import (
     RANGES,
     SPEC_FILE,
@@ -23,6 +25,10 @@ from batchage.networks.hardware import (
     silent_stderr,
 )
 from batchage.networks.inference import Forward, Graph, load_forward, run_on_processor
+
+# OpenVINO tells its makers of each import by this package, unless it is missing. Whatever imports
+# OpenVINO has come through this door before.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 __all__ = [
     "LEVELS",

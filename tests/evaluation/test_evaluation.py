@@ -84,14 +84,17 @@ def test_metrics_of_exact_ages_by_hand():
     assert everyone["interval_width"] == 10
     assert everyone["age_in_range"] is None
     assert metrics["age_within_5_years"] == 0.75
-    assert metrics["age_bias"] == pytest.approx(14 / 4)
+    assert metrics["all"]["age_bias"] == pytest.approx(14 / 4)
     assert metrics["gender_confusion"] == {
         "male": {"male": 0, "female": 1},
         "female": {"male": 1, "female": 1},
     }
     assert metrics["subsets"]["ages 5 and over"]["faces"] == 3
     assert metrics["subsets"]["ages 21 to 60"]["age_mae"] == pytest.approx(13 / 3, abs=1e-3)
-    assert metrics["decades"]["0–9"]["faces"] == 1
+    assert everyone["gender_stated"] == pytest.approx((0.9 + 0.8 + 0.6) / 3, abs=1e-4)
+    assert metrics["ages"]["3–5"]["faces"] == 1
+    margin = 1.96 * np.std([3, 0, 10, 1], ddof=1) / 2
+    assert metrics["margins"]["age_mae"] == pytest.approx(margin, abs=1e-3)
 
 
 def test_ranges_count_in_completed_years():
@@ -101,6 +104,21 @@ def test_ranges_count_in_completed_years():
     everyone = all_metrics(outcome)["all"]
     assert everyone["age_in_range"] == 0.5
     assert everyone["age_mae"] is None
+    metrics = all_metrics(outcome)
+    assert metrics["ages"]["20–29"]["faces"] == 4
+    assert metrics["age_ranges_missed"] == 0
+    far = make_outcome([20, 70], [60.0, 66.0], age_max=[29, 130])
+    assert all_metrics(far)["age_ranges_missed"] == 0.5
+    assert list(all_metrics(far)["ages"]) == ["20–29", "70 and over"]
+
+
+def test_many_ranges_are_told_by_the_stretch_of_their_lower_ends():
+    lowest = np.arange(20)
+    outcome = make_outcome(lowest, lowest + 1.0, age_max=lowest + 2)
+    rows = all_metrics(outcome)["ages"]
+    assert {name: row["faces"] for name, row in rows.items()} == {
+        "0–2": 3, "3–5": 3, "6–9": 4, "10–14": 5, "15–19": 5
+    }  # fmt: skip
 
 
 def test_calibration_error_sees_overconfidence():
