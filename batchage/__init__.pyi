@@ -5,6 +5,7 @@ from .detect import Detector, register_detector
 from .drawing import draw_thumbnails, make_contact_sheets
 from .errors import BatchageError, BundleError, DecodeError, OutputError, UsageError
 from .evaluation import Evaluation, evaluate
+from .recalibration import Recalibration, calibrate
 from .reporting import report
 from .results import compact
 from .types import Detections
@@ -22,12 +23,14 @@ __all__ = [
     "Evaluation",
     "OutputError",
     "RaySettings",
+    "Recalibration",
     "Scan",
     "ScanConfig",
     "ScanFilter",
     "ScanResult",
     "UsageError",
     "__version__",
+    "calibrate",
     "compact",
     "draw_thumbnails",
     "evaluate",

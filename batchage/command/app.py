@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from batchage.command import compact, evaluate, info, report, scan, thumbnails
+from batchage.command import calibrate, compact, evaluate, info, report, scan, thumbnails
 from batchage.command.base import Command, say
 from batchage.command.settings import DEFAULT_FILE, gather, unknown_variables
 from batchage.errors import BatchageError, UsageError
@@ -39,6 +39,7 @@ COMMANDS = {
     "report": report.COMMAND,
     "thumbnails": thumbnails.COMMAND,
     "compact": compact.COMMAND,
+    "calibrate": calibrate.COMMAND,
     "info": info.COMMAND,
 }
 CALLS = {name: command.call for name, command in COMMANDS.items()}

@@ -10,6 +10,7 @@ from batchage.evaluation.metrics import (
     Metrics,
     Outcome,
     all_metrics,
+    calibration_error,
     group_metrics,
 )
 from batchage.evaluation.plots import save_plots
@@ -27,6 +28,7 @@ __all__ = [
     "Outcome",
     "Section",
     "all_metrics",
+    "calibration_error",
     "central_face",
     "evaluate",
     "group_metrics",

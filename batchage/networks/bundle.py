@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from batchage.errors import BatchageError, BundleError, UsageError
 FORMAT = 1
 WEIGHTS_FILE = "weights.h5"
 SPEC_FILE = "model.json"
+NOTICE_FILE = "NOTICE"
 RANGES = "activation_ranges"
 """What `model.json` calls the smallest and largest values that go into convolutions, for int8."""
 SMALLEST, LARGEST = 1e-6, 1e6
@@ -182,6 +184,26 @@ def save_bundle(
     text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
     (path / SPEC_FILE).write_text(text, encoding="utf-8")
     return load_bundle(path, kind)
+
+
+def derive_bundle(source: Bundle, path: Path, spec: Mapping[str, Any]) -> Bundle:
+    """A bundle with the weights and terms of `source` and other settings.
+
+    Args:
+        source: Has weights and, where there is one, a `NOTICE`.
+        path: The new bundle's folder, which must not be there yet.
+        spec: Everything for `model.json`.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    path.mkdir(parents=True)
+    for name in (WEIGHTS_FILE, NOTICE_FILE):
+        if (source.path / name).is_file():
+            shutil.copyfile(source.path / name, path / name)
+    text = json.dumps(dict(spec), indent=2, ensure_ascii=False) + "\n"
+    (path / SPEC_FILE).write_text(text, encoding="utf-8")
+    return load_bundle(path, source.kind)
 
 
 def network_weights(network: Any, dtype: str = "float32") -> dict[str, np.ndarray]:

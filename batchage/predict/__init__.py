@@ -1,7 +1,18 @@
 """Crops → ages and genders."""
 
-from batchage.predict.calibration import COVERAGE, Calibration, RawOutputs, calibrated_interval
-from batchage.predict.fitting import fit_calibration
+from batchage.predict.calibration import (
+    COVERAGE,
+    Calibration,
+    RawOutputs,
+    calibrated_interval,
+    stated_gender,
+)
+from batchage.predict.fitting import (
+    fit_age_line,
+    fit_calibration,
+    fit_scale_factor,
+    fit_temperature_factor,
+)
 from batchage.predict.network import KIND, Architecture, build_graph, build_network, load_imagenet
 from batchage.predict.predictor import Predictor
 
@@ -15,6 +26,10 @@ __all__ = [
     "build_graph",
     "build_network",
     "calibrated_interval",
+    "fit_age_line",
     "fit_calibration",
+    "fit_scale_factor",
+    "fit_temperature_factor",
     "load_imagenet",
+    "stated_gender",
 ]

@@ -28,6 +28,8 @@ class Calibration:
 
     Attributes:
         coverage: Share of faces whose age lies in the interval, as fitted.
+        age_slope: Factor of the network's age.
+        age_offset: Years that are added after it.
         age_knots: Ages in years, rising, at which `age_scales` are given.
         age_scales: How many times the reach of the distribution's own interval a year may be away
             and still lie in the stated one, by that year.
@@ -37,6 +39,8 @@ class Calibration:
     """
 
     coverage: float = COVERAGE
+    age_slope: float = 1.0
+    age_offset: float = 0.0
     age_knots: tuple[float, ...] = (0.0,)
     age_scales: tuple[float, ...] = (1.0,)
     gender_knots: tuple[float, ...] = (0.0,)
@@ -57,6 +61,8 @@ class Calibration:
         found = cls(**values)
         if not 0 < found.coverage < 1:
             raise ValueError("coverage must lie between 0 and 1")
+        if not (0 < found.age_slope < math.inf and math.isfinite(found.age_offset)):
+            raise ValueError("age_slope must be above 0, and age_offset a number")
         for knots, heights in (
             (found.age_knots, found.age_scales),
             (found.gender_knots, found.gender_temperatures),
@@ -66,6 +72,11 @@ class Calibration:
             if not all(map(math.isfinite, knots)) or not all(0 < x < math.inf for x in heights):
                 raise ValueError("scales and temperatures must be above 0")
         return found
+
+    def age_of(self, age: FloatArray) -> FloatArray:
+        """The stated age for each of the network's `(n,)`, in years, 0 at least."""
+        stated = np.float32(self.age_slope) * age + np.float32(self.age_offset)
+        return np.asarray(np.maximum(stated, 0), np.float32)
 
     def scale_at(self, age: FloatArray) -> FloatArray:
         """The scale of each age `(n,)` that may be inside the interval."""
@@ -126,24 +137,35 @@ def calibrated_interval(raw: RawOutputs, calibration: Calibration) -> FloatArray
     (label-conditional conformal prediction: Vovk, 2012).
     """
     reach = interval_reach(raw, calibration.coverage)
+    age = calibration.age_of(raw.age)
     years = np.arange(CANDIDATE_YEARS, dtype=np.float32)
-    offset = years - raw.age[:, None]
+    offset = years - age[:, None]
     score = np.where(offset < 0, -offset / reach[:, :1], offset / reach[:, 1:])
     inside = score <= calibration.scale_at(years)
     low = np.where(inside, years, np.inf).min(axis=1)
     high = np.where(inside, years, -np.inf).max(axis=1)
-    ends = np.stack([np.minimum(low, raw.age), np.maximum(high, raw.age)], axis=1)
+    ends = np.stack([np.minimum(low, age), np.maximum(high, age)], axis=1)
     return np.asarray(ends, np.float32)
 
 
-def scale_probability(probability: NDArray[Any], temperature: float | NDArray[Any]) -> NDArray[Any]:
+def scale_probability(
+    probability: NDArray[Any], temperature: float | NDArray[Any]
+) -> NDArray[np.float64]:
     """Probabilities `(n,)` whose logits are divided by `temperature`, one or `(n,)`."""
     p = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
     return 1 / (1 + np.exp(-np.log(p / (1 - p)) / temperature))
 
 
-def calibrate(raw: RawOutputs, calibration: Calibration) -> list[Prediction]:
+def stated_gender(raw: RawOutputs, calibration: Calibration) -> NDArray[np.float64]:
+    """The probability of female `(n,)`, as it is stated."""
+    return scale_probability(raw.gender, calibration.temperature_at(raw.age))
+
+
+def to_predictions(raw: RawOutputs, calibration: Calibration) -> list[Prediction]:
     """Calibrated predictions; the interval always contains the age, and never starts below 0."""
-    interval = calibrated_interval(raw, calibration)
-    female = scale_probability(raw.gender, calibration.temperature_at(raw.age))
-    return [Prediction(*map(float, row)) for row in np.column_stack([raw.age, interval, female])]
+    columns = (
+        calibration.age_of(raw.age),
+        calibrated_interval(raw, calibration),
+        stated_gender(raw, calibration),
+    )
+    return [Prediction(*map(float, row)) for row in np.column_stack(columns)]

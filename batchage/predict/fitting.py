@@ -7,6 +7,8 @@ and local in it (Guan, 2023): the scale at an age comes from faces near it, weig
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from batchage.predict.calibration import (
     calibrated_interval,
     interval_reach,
     scale_probability,
+    stated_gender,
 )
 
 Vector = NDArray[np.float64]
@@ -33,8 +36,9 @@ FLOOR = 0.01
 """Weight of all faces alike, so that a knot with few faces near it leans on the others."""
 TEMPERATURES = np.exp(np.linspace(-1.5, 2.0, 141))
 HALVINGS = 24
-MOST = 2.0
+MOST = 256.0
 """Factor of all scales, at most."""
+REWEIGHTINGS = 30
 TINY = 1e-12
 
 
@@ -72,7 +76,8 @@ def fit_age_scales(raw: RawOutputs, ages: NDArray[Any], sources: NDArray[Any]) -
     reach = interval_reach(raw, COVERAGE)
     score = np.maximum((raw.age - ages) / reach[:, 0], (ages - raw.age) / reach[:, 1])
     members = [sources == source for source in np.unique(sources)]
-    ranks = [conformal_rank(int(own.sum())) for own in members]
+    for own in members:
+        conformal_rank(int(own.sum()))
     wanted = np.stack([_local_quantiles(score[own], ages[own]) for own in members])
     highest = np.where(np.isfinite(wanted), wanted, -np.inf).max(axis=0)
     known = np.isfinite(highest)
@@ -82,19 +87,34 @@ def fit_age_scales(raw: RawOutputs, ages: NDArray[Any], sources: NDArray[Any]) -
         scales = np.full(len(AGE_KNOTS), np.sort(score)[conformal_rank(len(score)) - 1])
     # A face may be told its age exactly.
     scales = np.maximum(scales, 1e-3)
+    local = Calibration(age_knots=AGE_KNOTS, age_scales=tuple(scales))
+    factor = _smallest_factor(raw, ages, local, members)
+    # Rounded up, since the face that decides lies on the edge.
+    return tuple(math.ceil(scale * factor * 1e4) / 1e4 for scale in scales)
+
+
+def _smallest_factor(
+    raw: RawOutputs,
+    ages: NDArray[Any],
+    calibration: Calibration,
+    members: Sequence[NDArray[np.bool_]],
+) -> float:
+    """The smallest factor of all scales with which every group of faces `(n,)` is covered."""
+    ranks = [conformal_rank(int(own.sum()), calibration.coverage) for own in members]
 
     def covers(factor: float) -> bool:
-        tried = Calibration(COVERAGE, AGE_KNOTS, tuple(scales * factor))
-        low, high = calibrated_interval(raw, tried).T
+        scales = tuple(scale * factor for scale in calibration.age_scales)
+        low, high = calibrated_interval(raw, replace(calibration, age_scales=scales)).T
         inside = (low <= ages) & (ages <= high)
         return all(inside[own].sum() >= rank for own, rank in zip(members, ranks, strict=True))
 
-    least, most = 0.0, MOST
+    least, most = 0.0, 1.0
+    while not covers(most) and most < MOST:
+        most *= 2
     for _ in range(HALVINGS):
         middle = (least + most) / 2
         least, most = (least, middle) if covers(middle) else (middle, most)
-    # Rounded up, since the face that decides lies on the edge.
-    return tuple(math.ceil(scale * most * 1e4) / 1e4 for scale in scales)
+    return most
 
 
 def _local_quantiles(score: Vector, ages: NDArray[Any]) -> Vector:
@@ -160,4 +180,66 @@ def fit_calibration(
         raise UsageError("faces with an exact age and faces with a gender are needed")
     scales = fit_age_scales(raw.select(is_exact), ages[is_exact], sources[is_exact])
     temperatures = fit_temperatures(raw.select(known), genders[known] == "female")
-    return Calibration(COVERAGE, AGE_KNOTS, scales, GENDER_KNOTS, temperatures)
+    return Calibration(
+        age_knots=AGE_KNOTS,
+        age_scales=scales,
+        gender_knots=GENDER_KNOTS,
+        gender_temperatures=temperatures,
+    )
+
+
+def fit_age_line(raw: RawOutputs, ages: NDArray[Any]) -> tuple[float, float]:
+    """Slope and offset in years that bring the network's ages nearest to the labelled ones.
+
+    Least absolute errors by reweighted least squares, so that few wrong labels decide little; the
+    slope is 0.5 to 2.
+
+    Args:
+        raw: Outputs for n labelled faces.
+        ages: `(n,)` true ages in years.
+    """
+    slope, offset = 1.0, float(np.median(ages - raw.age))
+    for _ in range(REWEIGHTINGS):
+        weights = 1 / np.maximum(np.abs(slope * raw.age + offset - ages), 1.0)
+        middle, target = np.average(raw.age, weights=weights), np.average(ages, weights=weights)
+        apart = raw.age - middle
+        spread = float(np.average(apart**2, weights=weights))
+        if spread > TINY:
+            slope = float(np.average(apart * (ages - target), weights=weights)) / spread
+        slope = min(max(slope, 0.5), 2.0)
+        offset = float(target - slope * middle)
+    return round(slope, 4), round(offset, 4)
+
+
+def fit_scale_factor(raw: RawOutputs, ages: NDArray[Any], calibration: Calibration) -> float:
+    """By how much to multiply a calibration's scales, so that its interval holds its level.
+
+    Args:
+        raw: Outputs for n labelled faces.
+        ages: `(n,)` true ages in years.
+        calibration: Has the scales.
+
+    Raises:
+        UsageError: There are too few faces.
+    """
+    return _smallest_factor(raw, np.floor(ages), calibration, [np.ones(len(ages), bool)])
+
+
+def fit_temperature_factor(
+    raw: RawOutputs, female: NDArray[np.bool_], calibration: Calibration
+) -> float:
+    """By how much to multiply a calibration's temperatures for the smallest log loss.
+
+    It is 1 where nothing can be fitted: no face is wrong, or all have one gender.
+
+    Args:
+        raw: Outputs for n labelled faces.
+        female: `(n,)`, whether the label is female.
+        calibration: Has the temperatures.
+    """
+    stated = stated_gender(raw, calibration)
+    wrong = (stated >= 0.5) != female
+    if not wrong.any() or female.all() or not female.any():
+        return 1.0
+    losses = [float(_log_losses(stated, female, t).sum()) for t in TEMPERATURES]
+    return float(TEMPERATURES[int(np.argmin(losses))])

@@ -12,7 +12,7 @@ import numpy as np
 from batchage.config import DEFAULT_BATCH_SIZE
 from batchage.errors import BundleError
 from batchage.networks import Bundle, Compute, Forward, load_forward
-from batchage.predict.calibration import Calibration, RawOutputs, calibrate
+from batchage.predict.calibration import Calibration, RawOutputs, to_predictions
 from batchage.predict.network import Architecture, build_graph, build_network
 from batchage.types import FloatArray, ImageArray, Prediction
 
@@ -151,4 +151,4 @@ class Predictor:
             raise BundleError(
                 f"{self.model_id}: gives no number for a face; use another model or precision"
             )
-        return calibrate(raw, self.calibration)
+        return to_predictions(raw, self.calibration)

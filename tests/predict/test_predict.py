@@ -21,15 +21,8 @@ from batchage.align import align, whole_picture
 from batchage.errors import BundleError, MissingExtraError, UsageError
 from batchage.networks import Compute, choose_compute, load_bundle
 from batchage.networks.hardware import Processor, processor
-from batchage.predict import (
-    KIND,
-    Architecture,
-    Calibration,
-    Predictor,
-    RawOutputs,
-    scale_probability,
-)
-from batchage.predict.calibration import calibrate, quantile_interval
+from batchage.predict import KIND, Architecture, Calibration, Predictor, RawOutputs
+from batchage.predict.calibration import quantile_interval, scale_probability, to_predictions
 from batchage.predict.predictor import fastest_batch
 from tests.builders import make_bundle
 from tests.command import ROOT
@@ -134,13 +127,13 @@ def test_calibration_widens_and_softens():
     mass = np.zeros((1, 101), np.float32)
     mass[0, 30] = 1
     raw = RawOutputs(np.array([30.0], np.float32), mass, np.array([0.9], np.float32))
-    narrow = calibrate(raw, Calibration())[0]
-    wide = calibrate(raw, Calibration(age_scales=(3.0,), gender_temperatures=(2.0,)))[0]
+    narrow = to_predictions(raw, Calibration())[0]
+    wide = to_predictions(raw, Calibration(age_scales=(3.0,), gender_temperatures=(2.0,)))[0]
     # Nine tenths of one year's mass reach 0.45 years to either side, and half a year is added.
     assert (narrow.age_low, narrow.age_high) == (30, 30)
     assert (wide.age_low, wide.age_high) == (28, 32)
     assert 0.5 < wide.prob_female < narrow.prob_female
-    assert calibrate(raw, Calibration(age_scales=(99.0,)))[0].age_low == 0
+    assert to_predictions(raw, Calibration(age_scales=(99.0,)))[0].age_low == 0
 
 
 def test_scales_and_temperatures_are_in_proportion_between_their_knots():
@@ -157,7 +150,7 @@ def test_an_age_is_let_in_by_its_own_scale():
     mass = np.zeros((1, 101), np.float32)
     mass[0, 30] = 1
     raw = RawOutputs(np.array([30.0], np.float32), mass, np.array([0.9], np.float32))
-    (found,) = calibrate(raw, Calibration(age_knots=(30.0, 31.0), age_scales=(1.0, 6.0)))
+    (found,) = to_predictions(raw, Calibration(age_knots=(30.0, 31.0), age_scales=(1.0, 6.0)))
     assert (found.age_low, found.age_high) == (30, 35)
 
 

@@ -1,0 +1,159 @@
+"""A bundle fitted to labelled photos: `batchage calibrate`."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import batchage
+from batchage.config import DetectorSettings
+from batchage.networks import load_bundle
+from batchage.predict import KIND, Calibration
+from batchage.types import Detections
+from tests.builders import make_bundle
+from tests.command import PHOTOS, run
+from tests.command_line.test_cli import one_sentence
+
+
+class WholePicture:
+    """Takes every picture for a face."""
+
+    def __init__(self, settings: DetectorSettings, compute):
+        self.detector_id = "whole@1"
+
+    def detect(self, images):
+        from batchage.align import whole_picture
+
+        return [
+            Detections(
+                np.array([[0, 0, *image.shape[1::-1]]], np.float32),
+                whole_picture(*image.shape[1::-1])[None],
+                np.ones(1, np.float32),
+            )
+            for image in images
+        ]
+
+
+@pytest.fixture
+def faces_everywhere(monkeypatch):
+    monkeypatch.setattr(
+        "batchage.recalibration.create_detector", lambda _, *how: WholePicture(*how)
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return make_bundle(tmp_path_factory.mktemp("m") / "tiny")
+
+
+def make_photos(folder, n, age, gender=lambda i: "male"):
+    """Noise, whose ages the tiny network takes for about 50; and their labels."""
+    photos = folder / "photos"
+    photos.mkdir()
+    rng = np.random.default_rng(0)
+    with (folder / "labels.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["path", "age", "gender"])
+        for i in range(n):
+            Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(photos / f"{i}.png")
+            table.writerow([f"{i}.png", age(i, rng), gender(i)])
+    return photos, folder / "labels.csv"
+
+
+def test_intervals_and_ages_are_fitted_to_the_photos(tmp_path, bundle, faces_everywhere):
+    photos, labels = make_photos(tmp_path, 200, lambda i, rng: round(20 + rng.normal(0, 3)))
+    found = batchage.calibrate(photos, labels, tmp_path / "mine", model=str(bundle.path))
+    assert (found.n_faces, found.n_exact, found.without_face) == (200, 200, [])
+    assert found.fits_ages
+    assert found.before.age_mae > 20 > 5 > found.after.age_mae
+    assert abs(found.after.age_bias) < 1 < abs(found.before.age_bias)
+    assert 0.85 <= found.after.interval_coverage <= 0.97
+    gain, margin = found.mae_gain
+    assert gain == pytest.approx(found.before.age_mae - found.after.age_mae, abs=1e-3)
+    assert 0 < margin < gain
+    fitted = load_bundle(tmp_path / "mine", KIND)
+    assert fitted.sha256 == bundle.sha256
+    assert fitted.model_id == found.bundle.model_id != bundle.model_id
+    result = json.loads((tmp_path / "mine" / "calibration.json").read_text())
+    assert result["after"]["age_mae"] == found.after.age_mae
+    # What it says on all of them is what a scan with it says.
+    scanned = batchage.scan(photos, model=str(tmp_path / "mine"), detector=register())
+    assert abs(scanned.faces.age_years.mean() - 20) < 1
+
+
+def register():
+    batchage.register_detector("whole-for-calibration", WholePicture)
+    return "whole-for-calibration"
+
+
+def test_ages_that_fit_stay_as_they_are(tmp_path, bundle, faces_everywhere):
+    photos, labels = make_photos(tmp_path, 60, lambda i, rng: round(50 + rng.normal(0, 6)))
+    found = batchage.calibrate(photos, labels, tmp_path / "mine", model=str(bundle.path))
+    assert not found.fits_ages
+    calibration = Calibration.from_spec(found.bundle.spec["calibration"])
+    assert (calibration.age_slope, calibration.age_offset) == (1.0, 0.0)
+    assert found.after.age_mae == found.before.age_mae
+
+
+@pytest.mark.parametrize("label", ["age", "gender"])
+def test_ages_or_genders_alone_will_do(tmp_path, bundle, faces_everywhere, label):
+    gender = (lambda i: "") if label == "age" else (lambda i: ["male", "female"][i % 2])
+    age = (lambda i, rng: 50) if label == "age" else (lambda i, rng: "")
+    photos, labels = make_photos(tmp_path, 60, age, gender)
+    if label == "gender":
+        # A range that says nothing stands for no age.
+        text = labels.read_text().replace("path,age,", "path,age_min,")
+        labels.write_text(text.replace("png,,", "png,0,"))
+    found = batchage.calibrate(photos, labels, tmp_path / "mine", model=str(bundle.path))
+    assert (found.n_exact, found.n_genders) == ((60, 0) if label == "age" else (0, 60))
+    assert (found.after.age_mae is None) == (label == "gender")
+    assert (found.after.gender_calibration_error is None) == (label == "age")
+
+
+def test_the_command_says_what_it_gains(tmp_path):
+    faces = batchage.scan(PHOTOS / "groups").faces
+    assert len(faces) > 5
+    source = PHOTOS / "portraits" / "collins.jpg"
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    rows = ["path,age,gender"]
+    for i in range(52):
+        (photos / f"{i}.jpg").write_bytes(source.read_bytes())
+        rows.append(f"{i}.jpg,{60 + i % 5},female")
+    (photos / "none.png").write_bytes((PHOTOS / "no-people" / "coffee.jpg").read_bytes())
+    (tmp_path / "labels.csv").write_text("\n".join([*rows, "none.png,30,male", "gone.jpg,30,male"]))
+    command = ["calibrate", "photos", "--labels", "labels.csv", "-o", "mine"]
+    result = run(*command, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "52 labelled faces, 52 with an exact age, 52 with a gender" in result.stdout
+    assert "2 labels without a face, such as none.png" in result.stdout
+    assert "interval coverage" in result.stdout
+    assert "mine@" in result.stderr
+    assert (tmp_path / "mine" / "NOTICE").is_file()
+    again = run(*command, cwd=tmp_path)
+    assert again.returncode == 2
+    assert "mine: is there already; choose another folder" in one_sentence(again)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere", "--labels", "labels.csv", "-o", "mine"], "nowhere: no such folder"),
+        (["photos", "--labels", "none.csv", "-o", "mine"], "none.csv: can't be read"),
+        (["photos", "--labels", "labels.csv", "-o", "s3://b/mine"], "give a path"),
+        (["photos", "--labels", "labels.csv"], "--output is missing"),
+        (["photos", "-o", "mine"], "--labels is missing"),
+        (
+            ["photos", "--labels", "labels.csv", "-o", "mine"],
+            "0 labelled faces were found",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(tmp_path, arguments, said):
+    make_photos(tmp_path, 3, lambda i, rng: 30)
+    result = run("calibrate", *arguments, "-q", cwd=tmp_path)
+    assert result.returncode == 2
+    assert said in one_sentence(result)
+    assert not (tmp_path / "mine").exists()
