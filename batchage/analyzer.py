@@ -50,8 +50,8 @@ class Analyzer:
         """Load both networks.
 
         Args:
-            config: Detector, model, batch size, device, precisions and `tta` are taken from it; the
-                defaults where it is missing.
+            config: Detector, model, batch size, device, precisions, `tta` and
+                `min_gender_confidence` are taken from it; the defaults where it is missing.
 
         Raises:
             BatchageError: A bundle or device can't be used.
@@ -62,7 +62,13 @@ class Analyzer:
         )
         bundle = load_bundle(self._config.model, KIND)
         self._detector = create_detector(self._config.detector, self._config.detection, compute)
-        self._predictor = Predictor(bundle, compute, self._config.batch_size, self._config.tta)
+        self._predictor = Predictor(
+            bundle,
+            compute,
+            self._config.batch_size,
+            self._config.tta,
+            self._config.min_gender_confidence,
+        )
         self.model_id = self._predictor.model_id
 
     def analyze(self, images: Picture | Iterable[Picture]) -> pd.DataFrame:

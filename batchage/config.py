@@ -42,7 +42,7 @@ DEVICES = ("auto", "cpu", "gpu")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 DETECT_PRECISIONS = ("auto", "float32", "int8")
 DAY = 86_400
-RESULTS_VERSION = 4
+RESULTS_VERSION = 5
 """Raised when the same photos and settings give other rows: such tables aren't continued."""
 
 
@@ -223,6 +223,14 @@ class ScanConfig:
         default=False,
         metadata=told("Average each face with its mirror image: a little better, slower.", FACES),
     )
+    min_gender_confidence: float = field(
+        default=0.5,
+        metadata=told(
+            "Leave the gender empty where its probability is lower, such as 0.8; 0.5 states all.",
+            FACES,
+            check=Check(lambda x: 0.5 <= x < 1, "0.5 or more, below 1"),
+        ),
+    )
     batch_size: int | None = field(
         default=None,
         metadata=told(
@@ -320,6 +328,7 @@ class ScanConfig:
             **asdict(self.detection),
             "model": self.model,
             "tta": self.tta,
+            "min_gender_confidence": self.min_gender_confidence,
             "max_pixels": self.max_pixels,
             "thumbnails": _as_recorded(self.thumbnails),
             "crops": _as_recorded(self.crops),

@@ -134,7 +134,9 @@ class Pipeline:
         if config.crops:
             self._crops = CropWriter(config.crops, self._uploads)
         self.detector = create_detector(config.detector, config.detection, self.compute)
-        self.predictor = Predictor(bundle, self.compute, config.batch_size, config.tta)
+        self.predictor = Predictor(
+            bundle, self.compute, config.batch_size, config.tta, config.min_gender_confidence
+        )
 
     @property
     def identity(self) -> Identity:

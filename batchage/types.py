@@ -24,6 +24,8 @@ ImageArray = NDArray[np.uint8]
 
 UNREAD_FOLDER = "the folder can't be read"
 """How the `error` of a folder ends."""
+NOT_SURE = "not sure"
+"""What stands for a gender that is not stated."""
 LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
 
@@ -211,16 +213,20 @@ class Prediction:
         age_low: Lower end of the age interval whose coverage the bundle states.
         age_high: Upper end of that interval.
         prob_female: Probability of the training labels' class `female`, 0…1.
+        min_confidence: Probability below which no gender is stated.
     """
 
     age_years: float
     age_low: float
     age_high: float
     prob_female: float
+    min_confidence: float = 0.0
 
     @property
-    def gender(self) -> str:
-        """`female` or `male`, whichever is more probable."""
+    def gender(self) -> str | None:
+        """`female` or `male`, whichever is more probable; None where that isn't sure enough."""
+        if max(self.prob_female, 1 - self.prob_female) < self.min_confidence:
+            return None
         return "female" if self.prob_female >= 0.5 else "male"
 
 

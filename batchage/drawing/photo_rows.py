@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,7 +66,7 @@ class PhotoRows:
             if gender == "male":
                 # The table's float32 may round what is just below a half.
                 female = min(female, float(np.nextafter(0.5, 0)))
-            prediction = Prediction(age, age, age, female)
+            prediction = Prediction(age, age, age, female, 0.0 if gender else math.inf)
             faces.append(
                 FaceRecord(
                     face_index=index,

@@ -18,6 +18,7 @@ from batchage.drawing.label_places import LabelPlaces
 from batchage.drawing.saving import Uploads, prepare_folder, save_picture
 from batchage.places import AnyPath
 from batchage.types import (
+    NOT_SURE,
     DecodedImage,
     FaceRecord,
     FloatArray,
@@ -52,7 +53,9 @@ class LabelStyle:
 LABEL_STYLES = {
     "female": LabelStyle(fill="#E69F00", contrast="#000000"),
     "male": LabelStyle(fill="#0072B2", contrast="#FFFFFF"),
+    NOT_SURE: LabelStyle(fill="#999999", contrast="#000000"),
 }
+"""By gender, as `Prediction` has it."""
 
 
 def thumbnail_name(root: str, relative: str, suffix: str = ".jpg") -> str:
@@ -82,9 +85,10 @@ def draw(
 ) -> ImageArray:
     """The picture in small, with a frame and a label such as `female 34` or `F 34` on each face.
 
-    The longest side becomes `side`, or stays smaller where the picture is. Panoramas beyond 4:1
-    get up to three times that, as their faces would vanish. Pictures under half of `side` are
-    enlarged up to twice, which leaves room for the labels.
+    It is `not sure 34` or `34` where no gender is stated. The longest side becomes `side`, or stays
+    smaller where the picture is. Panoramas beyond 4:1 get up to three times that, as their faces
+    would vanish. Pictures under half of `side` are enlarged up to twice, which leaves room for the
+    labels.
 
     Args:
         image: The decoded picture, at full size or reduced.
@@ -99,7 +103,7 @@ def draw(
     if faces:
         boxes = _boxes_on(canvas, image, faces)
         for index in np.argsort(-_areas(boxes), kind="stable"):
-            _draw_frame(canvas, boxes[index], LABEL_STYLES[faces[index].prediction.gender])
+            _draw_frame(canvas, boxes[index], _style(faces[index].prediction))
         for label in _placed_labels(boxes, faces, canvas):
             _draw_label(canvas, label)
     return np.array(canvas)
@@ -289,18 +293,24 @@ def _placed_labels(
             if np.any(extent > limits):
                 continue
             plate = places.place(int(index), _frame(boxes[index], canvas), extent)
-            style = LABEL_STYLES[faces[index].prediction.gender]
+            style = _style(faces[index].prediction)
             labels.append(_Label(text, font, padding, plate, style))
         if not places.covers_face:
             break
     return labels
 
 
+def _style(prediction: Prediction) -> LabelStyle:
+    return LABEL_STYLES[prediction.gender or NOT_SURE]
+
+
 def _text(prediction: Prediction, full: bool) -> str:
     # As the table has it, from which the same text can be drawn again.
     age = math.floor(max(float(np.float32(prediction.age_years)), 0.0) + 0.5)
-    gender = prediction.gender if full else prediction.gender[0].upper()
-    return f"{gender} {age}"
+    stated = prediction.gender
+    if full:
+        return f"{stated or NOT_SURE} {age}"
+    return f"{stated[0].upper()} {age}" if stated else str(age)
 
 
 def _font_size(box: FloatArray, canvas: Image.Image) -> int:

@@ -18,7 +18,7 @@ from batchage.types import FloatArray
 
 PREDICTED_COLUMNS = ("age_years", "age_low", "age_high", "gender_prob_female")
 POSITION_COLUMNS = ("image_path", "root", "image_width", "image_height", "x1", "y1", "x2", "y2")
-COLUMNS = [*POSITION_COLUMNS, *PREDICTED_COLUMNS, *QUALITIES]
+COLUMNS = [*POSITION_COLUMNS, *PREDICTED_COLUMNS, "gender", *QUALITIES]
 
 
 def central_face(boxes: FloatArray, width: float, height: float) -> int:
@@ -59,6 +59,7 @@ def outcome_of(labels: Sequence[Label], faces: Sequence[dict[str, Any]]) -> Outc
         high,
         np.array([label.gender for label in labels], object),
         prob_female,
+        np.array([face["gender"] is not None for face in faces], bool),
         np.array([label.group for label in labels], object),
         {name: column(name) for name in QUALITIES},
     )

@@ -11,6 +11,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from batchage.types import NOT_SURE
+
 FloatVector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Metrics = dict[str, float | int | None]
@@ -48,6 +50,7 @@ class Outcome:
         high: Upper end `(n,)`.
         gender: Labels `(n,)`: `male`, `female`, or None where unknown.
         prob_female: Predicted probability of female `(n,)`.
+        is_sure: Whether a gender was stated `(n,)`.
         group: The data set's own label of a group `(n,)`, or None.
         quality: Columns `(n,)` by the names in `QUALITIES`; NaN where no face was detected.
     """
@@ -59,6 +62,7 @@ class Outcome:
     high: FloatVector
     gender: NDArray[np.object_]
     prob_female: FloatVector
+    is_sure: Mask
     group: NDArray[np.object_]
     quality: dict[str, FloatVector]
 
@@ -116,6 +120,7 @@ LABELS_BEHIND = {
     "age_in_range": "age_ranges",
     "gender_accuracy": "genders",
     "gender_stated": "genders",
+    "gender_not_sure": "genders",
     "interval_coverage": "exact_ages",
     "interval_width": "exact_ages",
 }
@@ -132,6 +137,7 @@ def group_metrics(outcome: Outcome) -> Metrics:
     `exact_ages`, `age_ranges` and `genders` are the numbers of labels behind them.
     """
     exact, ranged, known = outcome.exact, ~outcome.exact, outcome.gender_known
+    stated = known & outcome.is_sure
     with_interval = exact & np.isfinite(outcome.low)
     female = outcome.prob_female
     return {
@@ -142,8 +148,9 @@ def group_metrics(outcome: Outcome) -> Metrics:
         "age_mae": _mean(outcome.age_error[exact], 3),
         "age_bias": _mean((outcome.age - outcome.age_min)[exact], 3),
         "age_in_range": _mean(outcome.age_in_range[ranged]),
-        "gender_accuracy": _mean(outcome.gender_right[known]),
-        "gender_stated": _mean(np.maximum(female, 1 - female)[known]),
+        "gender_accuracy": _mean(outcome.gender_right[stated]),
+        "gender_stated": _mean(np.maximum(female, 1 - female)[stated]),
+        "gender_not_sure": _mean(~outcome.is_sure[known]) if (known & ~stated).any() else None,
         "interval_coverage": _mean(outcome.covered[with_interval]),
         "interval_width": _mean((outcome.high - outcome.low)[with_interval], 2),
     }
@@ -192,11 +199,13 @@ def quality_bins(outcome: Outcome, name: str) -> Iterator[tuple[str, Outcome]]:
 
 
 def _confusion(outcome: Outcome) -> dict[str, dict[str, int]]:
-    predicted = outcome.prob_female >= 0.5
+    female, sure = outcome.prob_female >= 0.5, outcome.is_sure
+    predicted = {"male": ~female & sure, "female": female & sure}
+    if (outcome.gender_known & ~sure).any():
+        predicted[NOT_SURE] = ~sure
     return {
         label: {
-            "male": int((~predicted & (outcome.gender == label)).sum()),
-            "female": int((predicted & (outcome.gender == label)).sum()),
+            name: int((own & (outcome.gender == label)).sum()) for name, own in predicted.items()
         }
         for label in ("male", "female")
     }
@@ -260,7 +269,7 @@ def _margins(outcome: Outcome) -> Metrics:
     columns = {
         "age_mae": outcome.age_error[exact],
         "age_in_range": outcome.age_in_range[~exact],
-        "gender_accuracy": outcome.gender_right[known],
+        "gender_accuracy": outcome.gender_right[known & outcome.is_sure],
         "interval_coverage": outcome.covered[exact & np.isfinite(outcome.low)],
     }
     return {

@@ -99,15 +99,15 @@ def _calibration(axes: Axes, outcome: Outcome) -> None:
 
 def _confusion(axes: Axes, metrics: Mapping[str, Any]) -> None:
     table = metrics["gender_confusion"]
-    names = list(table)
-    counts = np.array([[table[row][column] for column in names] for row in names])
+    names, columns = list(table), list(table["male"])
+    counts = np.array([[table[row][column] for column in columns] for row in names])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (i, j), n in np.ndenumerate(counts):
         colour = "white" if shares[i, j] > 0.5 else "black"
         axes.text(j, i, f"{n:,}\n{shares[i, j]:.1%}", ha="center", va="center", color=colour)
     axes.set(xlabel="predicted", ylabel="labelled", title="Gender")
-    axes.set_xticks(range(len(names)), names)
+    axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(names)), names)
 
 

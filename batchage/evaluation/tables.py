@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batchage.evaluation.metrics import QUALITIES, Metrics
+from batchage.types import NOT_SURE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +19,7 @@ COLUMNS = {
     "age_in_range": ("age in range", "{:.1%}"),
     "gender_accuracy": ("gender", "{:.1%}"),
     "gender_stated": ("gender, as stated", "{:.1%}"),
+    "gender_not_sure": ("gender not sure", "{:.1%}"),
     "interval_coverage": ("interval coverage", "{:.1%}"),
     "interval_width": ("interval width, years", "{:.1f}"),
 }
@@ -59,11 +61,10 @@ def sections(metrics: Mapping[str, Any]) -> Iterator[Section]:
     ]
     yield Section("In short", ["", "value"], facts)
     if sum(n for row in metrics["gender_confusion"].values() for n in row.values()):
-        rows = [
-            [label, *(f"{n:,}" for n in row.values())]
-            for label, row in metrics["gender_confusion"].items()
-        ]
-        yield Section("Gender", ["labelled", "predicted male", "predicted female"], rows)
+        confusion = metrics["gender_confusion"]
+        rows = [[label, *(f"{n:,}" for n in row.values())] for label, row in confusion.items()]
+        titles = [name if name == NOT_SURE else f"predicted {name}" for name in confusion["male"]]
+        yield Section("Gender", ["labelled", *titles], rows)
     yield group_section("By labelled age", metrics["ages"], "years")
     if metrics["groups"]:
         yield group_section("By the labels' group and gender", metrics["groups"])

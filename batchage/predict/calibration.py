@@ -161,11 +161,23 @@ def stated_gender(raw: RawOutputs, calibration: Calibration) -> NDArray[np.float
     return scale_probability(raw.gender, calibration.temperature_at(raw.age))
 
 
-def to_predictions(raw: RawOutputs, calibration: Calibration) -> list[Prediction]:
-    """Calibrated predictions; the interval always contains the age, and never starts below 0."""
+def to_predictions(
+    raw: RawOutputs, calibration: Calibration, min_confidence: float = 0.0
+) -> list[Prediction]:
+    """Calibrated predictions; the interval always contains the age, and never starts below 0.
+
+    Args:
+        raw: Of n faces.
+        calibration: Makes statements of them.
+        min_confidence: Probability below which no gender is stated.
+    """
     columns = (
         calibration.age_of(raw.age),
         calibrated_interval(raw, calibration),
         stated_gender(raw, calibration),
     )
-    return [Prediction(*map(float, row)) for row in np.column_stack(columns)]
+    rows = np.column_stack(columns)
+    return [
+        Prediction(float(age), float(low), float(high), float(female), min_confidence)
+        for age, low, high, female in rows
+    ]

@@ -67,6 +67,7 @@ class Predictor:
         compute: Compute,
         batch_size: int | None = None,
         tta: bool = False,
+        min_confidence: float = 0.0,
     ) -> None:
         """Build the network in `compute`'s precision and load the weights.
 
@@ -75,12 +76,13 @@ class Predictor:
             compute: Device and precision.
             batch_size: Crops the network takes at once, as of `ScanConfig`.
             tta: Test-time augmentation: average the outputs for each crop and its mirror image.
+            min_confidence: Probability below which no gender is stated.
 
         Raises:
             BundleError: A setting is missing or the weights don't fit.
         """
         self.model_id = bundle.model_id
-        self._tta = tta
+        self._tta, self._min_confidence = tta, min_confidence
         try:
             self.input_size = bundle.spec["input_size"]
             if not (type(self.input_size) is int and 32 <= self.input_size <= LARGEST_INPUT):
@@ -151,4 +153,4 @@ class Predictor:
             raise BundleError(
                 f"{self.model_id}: gives no number for a face; use another model or precision"
             )
-        return to_predictions(raw, self.calibration)
+        return to_predictions(raw, self.calibration, self._min_confidence)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from batchage.types import ERROR_STATUSES
+from batchage.types import ERROR_STATUSES, NOT_SURE
 
 FACE_COLUMNS = [
     "image_path", "root", "image_width", "image_height", "x1", "y1", "x2", "y2", "detection_score",
@@ -84,7 +84,7 @@ def page_data(faces: pa.Table, images: pa.Table) -> dict[str, Any]:
             "age": _numbers(faces["age_years"], 4),
             "low": _numbers(faces["age_low"], 0),
             "high": _numbers(faces["age_high"], 0),
-            "gender": faces["gender"].to_pylist(),
+            "gender": [gender or NOT_SURE for gender in faces["gender"].to_pylist()],
             "female": _numbers(faces["gender_prob_female"], 3),
             "score": _numbers(faces["detection_score"], 3),
         },

@@ -170,6 +170,7 @@ def _page(faces: pa.Table, images: pa.Table, about: dict[str, Any], title: str) 
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     statuses = photos.status.value_counts()
+    not_sure = frame.gender.isna()
     return environment.get_template("page.html").render(
         title=title,
         version=__version__,
@@ -183,6 +184,12 @@ def _page(faces: pa.Table, images: pa.Table, about: dict[str, Any], title: str) 
             ("faces", f"{len(frame):,}"),
             ("photos without a face", f"{statuses.get(Status.NO_FACE, 0):,}"),
             ("median age", f"{frame.age_years.median():.0f}" if len(frame) else "–"),
-            ("female", f"{(frame.gender == 'female').mean():.0%}" if len(frame) else "–"),
+            ("female", _share(frame.gender == "female")),
+            *([("gender not sure", _share(not_sure))] if not_sure.any() else []),
         ],
     )
+
+
+def _share(chosen: Any) -> str:
+    """The share of a column of booleans that is true."""
+    return f"{chosen.mean():.0%}" if len(chosen) else "–"

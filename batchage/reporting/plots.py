@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from batchage.drawing import LABEL_STYLES
+from batchage.types import NOT_SURE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,9 +24,11 @@ INK = "#123456"
 
 def _ages(axes: Axes, faces: pd.DataFrame) -> None:
     edges = [float(edge) for edge in range(0, OLDEST + YEARS_PER_BAR, YEARS_PER_BAR)]
-    parts = [faces.age_years[faces.gender == gender] for gender in LABEL_STYLES]
-    colours = [style.fill for style in LABEL_STYLES.values()]
-    axes.hist(parts, edges, stacked=True, color=colours, label=list(LABEL_STYLES), rwidth=0.92)
+    stated = faces.gender.astype("object").fillna(NOT_SURE)
+    shown = [gender for gender in LABEL_STYLES if gender != NOT_SURE or (stated == gender).any()]
+    parts = [faces.age_years[stated == gender] for gender in shown]
+    colours = [LABEL_STYLES[gender].fill for gender in shown]
+    axes.hist(parts, edges, stacked=True, color=colours, label=shown, rwidth=0.92)
     axes.set(xlabel="estimated age (years)", ylabel="faces", title="Ages by gender")
     axes.legend(frameon=False, labelcolor=INK)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchage.types import ERROR_STATUSES
+from batchage.types import ERROR_STATUSES, NOT_SURE
 
 
 @dataclass(slots=True)
@@ -18,7 +18,7 @@ class Tally:
 
     Attributes:
         statuses: Files by status.
-        genders: Faces by gender.
+        genders: Faces by gender, `not sure` where none is stated.
         decades: Faces by decade of the estimated age; 0 stands for ages 0 to 9.
     """
 
@@ -29,7 +29,7 @@ class Tally:
     def add(self, images: pa.Table | pa.RecordBatch, faces: pa.Table | pa.RecordBatch) -> None:
         """Count rows of both tables."""
         self.statuses.update(images["status"].to_pylist())
-        self.genders.update(faces["gender"].to_pylist())
+        self.genders.update(gender or NOT_SURE for gender in faces["gender"].to_pylist())
         # Of a table that another program wrote, an age may be missing.
         ages = filter(math.isfinite, faces["age_years"].to_pylist())
         self.decades.update(int(age // 10) * 10 for age in ages)

@@ -39,7 +39,7 @@ FACES = pa.schema(
         _field("age_years", pa.float32(), "estimated age in years"),
         _field("age_low", pa.float32(), "lower end of the age interval in years", True),
         _field("age_high", pa.float32(), "upper end of the age interval in years", True),
-        _field("gender", WORD, "male or female, as the training labels call it"),
+        _field("gender", WORD, "male or female, as the training labels call it", True),
         _field("gender_prob_female", pa.float32(), "probability of female, 0 to 1"),
         _field("face_size_px", pa.float32(), "square root of the box's area in pixels"),
         _field("sharpness", pa.float32(), "variance of the crop's Laplacian; small is blurred"),

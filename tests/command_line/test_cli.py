@@ -353,6 +353,28 @@ def test_completion_knows_options_and_values(monkeypatch):
     assert found == ["plain,auto", "plain,cpu", "plain,gpu"]
 
 
+def test_a_gender_that_is_not_sure_enough_is_left_empty(tmp_path):
+    options = ["--min-gender-confidence", "0.9", "--thumbnails", "thumbs", "--report", "page"]
+    result = run("scan", PHOTOS, "-o", "r.csv", *options, "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    faces = read_table(tmp_path / "r.csv")
+    prob = np.array(faces["gender_prob_female"])
+    sure = np.maximum(prob, 1 - prob) >= 0.9
+    assert 0 < sure.sum() < len(sure)
+    assert [gender is not None for gender in faces["gender"].to_pylist()] == sure.tolist()
+    assert json.loads(result.stdout)["genders"]["not sure"] == (~sure).sum()
+    assert "not sure" in result.stderr
+    assert "gender not sure" in (tmp_path / "page" / "index.html").read_text()
+    again = ["scan", PHOTOS, "-o", "r.csv", "--update"]
+    refused = run(*again, "--thumbnails", "thumbs", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "min_gender_confidence 0.9 instead of 0.5" in one_sentence(refused)
+    drawn = run("thumbnails", "r.csv", "-o", "drawn", cwd=tmp_path)
+    assert drawn.returncode == 0, drawn.stderr
+    for thumbnail in (tmp_path / "thumbs").iterdir():
+        assert thumbnail.read_bytes() == (tmp_path / "drawn" / thumbnail.name).read_bytes()
+
+
 def test_config_refuses_nonsense():
     with pytest.raises(batchage.UsageError):
         ScanConfig(max_pixels=0)

@@ -41,6 +41,7 @@ def make_outcome(age_min, age, age_max=None, **changes):
         "high": age + 5,
         "gender": np.array(["female"] * n, object),
         "prob_female": np.full(n, 0.9),
+        "is_sure": np.ones(n, bool),
         "group": np.array([None] * n, object),
         "quality": {},
     }
@@ -119,6 +120,29 @@ def test_many_ranges_are_told_by_the_stretch_of_their_lower_ends():
     assert {name: row["faces"] for name, row in rows.items()} == {
         "0–2": 3, "3–5": 3, "6–9": 4, "10–14": 5, "15–19": 5
     }  # fmt: skip
+
+
+def test_genders_that_are_not_stated_are_a_group_of_their_own():
+    outcome = make_outcome(
+        [30] * 4,
+        [30] * 4,
+        prob_female=np.array([0.9, 0.55, 0.45, 0.1]),
+        is_sure=np.array([True, False, False, True]),
+        gender=np.array(["female", "female", "male", "female"], object),
+    )
+    metrics = all_metrics(outcome)
+    assert metrics["all"]["gender_accuracy"] == 0.5
+    assert metrics["all"]["gender_stated"] == pytest.approx(0.9)
+    assert metrics["all"]["gender_not_sure"] == 0.5
+    assert metrics["gender_confusion"] == {
+        "male": {"male": 0, "female": 0, "not sure": 1},
+        "female": {"male": 1, "female": 1, "not sure": 1},
+    }
+    titles = {section.title: section for section in sections(metrics)}
+    assert titles["Gender"].columns[-1] == "not sure"
+    assert "gender not sure" in titles["Accuracy"].columns
+    everyone = all_metrics(make_outcome([30], [30]))["all"]
+    assert everyone["gender_not_sure"] is None
 
 
 def test_calibration_error_sees_overconfidence():

@@ -137,7 +137,8 @@ def test_two_bundles_are_compared_face_by_face():
         upper = np.array([20.0] * (n - 2) + [39.0, 39.0])
         genders = np.array(["female"] * n, object)
         return Outcome(
-            ages, upper, age, age - 2, age + 2, genders, np.array(prob_female), genders,
+            ages, upper, age, age - 2, age + 2, genders, np.array(prob_female), np.ones(n, bool),
+            genders,
             {"face_size_px": none},
         )  # fmt: skip
 

@@ -76,7 +76,7 @@ function show() {
     const path = photos.path[faces.photo[face]];
     const said = element("span", { className: "said" }, describe(face),
       element("small", { textContent: interval(face) }), element("small", { textContent: path }));
-    const button = element("button", { className: `face ${genderOf(face)}`, title: path }, cutOut(face), said);
+    const button = element("button", { className: `face ${genderOf(face).replace(" ", "-")}`, title: path }, cutOut(face), said);
     button.addEventListener("click", () => openPhoto(face));
     return element("li", {}, button);
   }));
