@@ -115,7 +115,7 @@ def test_stopped_training_goes_on_and_exports_a_bundle(tmp_path, vgg16, monkeypa
     (tmp_path / "recipe.toml").write_text(RECIPE)
     recipe = read_recipe(tmp_path / "recipe.toml")
     assert recipe.architecture == Architecture(8, 8, 8)
-    monkeypatch.setattr("train.fit.SAVE_EVERY", 1)
+    monkeypatch.setattr("train.callbacks.SAVE_EVERY", 1)
 
     with monkeypatch.context() as patch:
         patch.setattr("train.fit.Bar", lambda _, data, __: Recorder(data, [], 1))
@@ -163,7 +163,7 @@ def test_resumed_training_follows_the_undisturbed_schedule(tmp_path, vgg16, monk
     (tmp_path / "recipe.toml").write_text(RECIPE)
     recipe = read_recipe(tmp_path / "recipe.toml")
     recipe = replace(recipe, phases=[replace(recipe.phases[0], epochs=2)])
-    monkeypatch.setattr("train.fit.SAVE_EVERY", 1)
+    monkeypatch.setattr("train.callbacks.SAVE_EVERY", 1)
 
     def steps_of(folder, stop_at):
         steps = []
