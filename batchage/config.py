@@ -138,8 +138,8 @@ class RaySettings:
     address: str | None = field(
         default=None,
         metadata=told(
-            "Ray cluster, such as auto or head:6379; none is what RAY_ADDRESS says, or starts one "
-            "here.",
+            "Ray cluster, such as auto or head:6379; otherwise RAY_ADDRESS, or a cluster that is "
+            "started here.",
             CLUSTER,
             flag="ray-address",
             shown="ADDRESS",
@@ -148,7 +148,7 @@ class RaySettings:
     num_actors: int | None = field(
         default=None,
         metadata=told(
-            "Pipelines on the cluster; one a GPU, or one a processor without GPUs.",
+            "Pipelines on the cluster; otherwise one per GPU, or per processor without GPUs.",
             CLUSTER,
             check=ONE_OR_MORE,
         ),
@@ -239,30 +239,10 @@ class ScanConfig:
             check=ONE_OR_MORE,
         ),
     )
-    device: str = field(
-        default="auto",
-        metadata=told(
-            f"{', '.join(DEVICES[:-1])} or {DEVICES[-1]}.", SPEED, **one_of(*DEVICES), shown="NAME"
-        ),
-    )
-    precision: str = field(
-        default="auto",
-        metadata=told(
-            f"{', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.",
-            SPEED,
-            **one_of(*PRECISIONS),
-            shown="NAME",
-        ),
-    )
+    device: str = field(default="auto", metadata=one_of(DEVICES, SPEED))
+    precision: str = field(default="auto", metadata=one_of(PRECISIONS, SPEED))
     detect_precision: str = field(
-        default="auto",
-        metadata=told(
-            "Of the default detector: "
-            f"{', '.join(DETECT_PRECISIONS[:-1])} or {DETECT_PRECISIONS[-1]}.",
-            SPEED,
-            **one_of(*DETECT_PRECISIONS),
-            shown="NAME",
-        ),
+        default="auto", metadata=one_of(DETECT_PRECISIONS, SPEED, "Of the default detector: ")
     )
     max_pixels: int = field(
         default=MAX_PIXELS,
@@ -273,7 +253,7 @@ class ScanConfig:
         metadata=told(
             "Seconds that decoding one file may take.",
             SPEED,
-            check=Check(lambda s: 0 < s <= DAY, f"seconds, above 0 and up to {DAY}"),
+            check=Check(lambda s: 0 < s <= DAY, f"a number of seconds above 0, up to {DAY}"),
         ),
     )
     save_every: float = field(

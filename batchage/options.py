@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -28,7 +28,7 @@ OUTPUT, FILES, FACES, SPEED, GOING_ON, CLUSTER = GROUPS = (
     "Which files",
     "Faces and model",
     "Speed",
-    "Going on",
+    "Resuming and updating",
     "Cluster",
 )
 """Headings of the help, in its order."""
@@ -57,12 +57,6 @@ class Check:
 
 ONE_OR_MORE = Check(lambda n: n >= 1, "1 or more")
 ZERO_OR_MORE = Check(lambda n: n >= 0, "0 or more")
-
-
-def one_of(*words: str) -> dict[str, Any]:
-    """What `told` takes of a setting that is one of these words."""
-    wanted = f"{', '.join(words[:-1])} or {words[-1]}"
-    return {"check": Check(words.__contains__, wanted), "choices": lambda: words}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +89,13 @@ class Told:
 def told(help: str, group: str | None = None, **more: Any) -> dict[str, Told]:
     """Metadata of a field that users can set; as of `Told`."""
     return {_KEY: Told(help, group, **more)}
+
+
+def one_of(words: Sequence[str], group: str, of: str = "") -> dict[str, Told]:
+    """Metadata of a field that is one of these words; `of` begins the sentence that names them."""
+    named = f"{', '.join(words[:-1])} or {words[-1]}"
+    check = Check(words.__contains__, named)
+    return told(f"{of}{named}.", group, shown="NAME", check=check, choices=lambda: words)
 
 
 def noted(text: str) -> dict[str, str]:
@@ -180,9 +181,18 @@ class Setting:
         kinds = (int, float) if self.kind is float else self.kind
         if not isinstance(value, kinds) or isinstance(value, bool) is not (self.kind is bool):
             raise UsageError(f"{place}: give {_WANTED[self.kind]}")
-        return self._checked(self.kind(value), place)
+        try:
+            return self._checked(self.kind(value), place)
+        # A whole number that is too large for a float.
+        except OverflowError:
+            raise UsageError(f"{place}: give {_WANTED[self.kind]}") from None
 
     def _checked(self, value: Any, place: str) -> Any:
+        # An empty path is the current folder, which nobody names so.
+        if self.told.read and not value:
+            raise UsageError(
+                f"{place}: give a {(self.told.shown or 'place').lower()}, or leave it out"
+            )
         check = self.told.check
         if check and not check.holds(value):
             raise UsageError(f"{place}: give {check.wanted}")
@@ -288,7 +298,7 @@ def attributes_section(cls: type) -> str:
     for each in fields(cls):
         about: Told | None = each.metadata.get(_KEY)
         text = about.help if about else each.metadata.get(_NOTE, "")
-        if about and about.check:
-            text += f" Give {about.check.wanted}."
+        if about and about.check and about.choices is None:
+            text += f" It is {about.check.wanted}."
         lines.append(f"    {each.name}: {text}")
     return "\n".join(lines)

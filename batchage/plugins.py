@@ -40,7 +40,9 @@ class Registry(Generic[T]):
             UsageError: One that comes with batchage is called so.
         """
         if name in self._shipped:
-            raise UsageError(f"{name}: a {self.kind} of batchage is called so; choose another name")
+            raise UsageError(
+                f"{name}: batchage already has a {self.kind} of that name; choose another"
+            )
         self._registered[name] = thing
 
     def __iter__(self) -> Iterator[str]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import tempfile
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,14 +15,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from tqdm import tqdm
 
-from batchage.align import align
+from batchage.api import Scan
 from batchage.config import ScanConfig
-from batchage.decode import N_DECODERS, DecodePool
-from batchage.detect import create_detector
-from batchage.errors import DecodeError, OutputError, UsageError
-from batchage.evaluation import Z95, Label, calibration_error, central_face, read_csv
+from batchage.errors import OutputError, UsageError
+from batchage.evaluation import (
+    Label,
+    Outcome,
+    calibration_error,
+    central_face,
+    group_metrics,
+    margin,
+    read_csv,
+)
 from batchage.networks import Bundle, choose_compute, derive_bundle, load_bundle
 from batchage.places import on_this_machine
 from batchage.predict import (
@@ -33,17 +39,16 @@ from batchage.predict import (
     RawOutputs,
     calibrated_interval,
     fit_age_line,
-    fit_scale_factor,
-    fit_temperature_factor,
+    refit_scales,
+    refit_temperatures,
     stated_gender,
 )
-from batchage.types import ImageArray
+from batchage.types import ImageArray, ImageRecord
+from batchage.walk import iter_listed
 
 LEAST_FACES = 50
 FOLDS = 5
 REPORT_FILE = "calibration.json"
-BATCH = 4 * N_DECODERS
-"""Photos that are decoded before their faces are looked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +67,16 @@ class LabelledFaces:
 
     def __len__(self) -> int:
         return len(self.ages)
+
+    @property
+    def is_exact(self) -> NDArray[np.bool_]:
+        """Whether the age is known, `(n,)`."""
+        return np.isfinite(self.ages)
+
+    @property
+    def is_known(self) -> NDArray[np.bool_]:
+        """Whether the gender is known, `(n,)`."""
+        return np.array([gender is not None for gender in self.genders], bool)
 
     def select(self, mask: NDArray[np.bool_]) -> LabelledFaces:
         """Some of them, `(n,)`."""
@@ -88,19 +103,33 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
+class Gain:
+    """By how much the age error falls.
+
+    Attributes:
+        years: On average, cross-validated.
+        margin: Half of the 95 % interval around it.
+    """
+
+    years: float
+    margin: float
+
+
+@dataclass(frozen=True, slots=True)
 class Recalibration:
     """What fitting a bundle to labelled photos gave.
 
     Attributes:
         bundle: The new bundle.
         n_faces: Labelled faces that it was fitted on.
-        n_exact: Of them, faces with an exact age.
-        n_genders: Of them, faces with a gender.
+        n_exact: Of them, faces with an exact age; with fewer than 50, ages and intervals are those
+            of the bundle that it came from.
+        n_genders: Of them, faces with a gender; with fewer than 50, so are the probabilities.
         without_face: Labels whose photo can't be read or shows no face.
-        fits_ages: Whether ages are moved too, since that helps.
+        fits_ages: Whether ages are corrected too, since that helps.
         before: Of the bundle that it came from.
-        after: Of the new one, each face judged by a calibration that was fitted without it.
-        mae_gain: Years by which the age error falls, and half its 95 % interval.
+        after: Cross-validated: each face judged by what was fitted, and chosen, without it.
+        gain: Of the age error; None with fewer than 50 exact ages.
     """
 
     bundle: Bundle
@@ -111,20 +140,21 @@ class Recalibration:
     fits_ages: bool
     before: Figures
     after: Figures
-    mae_gain: tuple[float, float] | None
+    gain: Gain | None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
         values = {name: getattr(self, name) for name in self.__slots__ if name != "bundle"}
         nested = {name: asdict(values[name]) for name in ("before", "after")}
-        return {"model_id": self.bundle.model_id, **values, **nested}
+        gain = asdict(self.gain) if self.gain else None
+        return {"model_id": self.bundle.model_id, **values, **nested, "gain": gain}
 
 
 def calibrate(
     photos: str | os.PathLike[str],
     labels: str | os.PathLike[str],
     output: str | os.PathLike[str],
-    model: str = ScanConfig().model,
+    config: ScanConfig | None = None,
     quiet: bool = True,
 ) -> Recalibration:
     """Fit a bundle's intervals, probabilities and, where it helps, ages to labelled photos.
@@ -134,199 +164,251 @@ def calibrate(
         batchage.calibrate("photos", "labels.csv", "models/mine")
         batchage.scan("photos", model="models/mine")
 
-    Weights stay as they are. What it gains is told by cross-validation: in each of five rounds a
+    Weights stay as they are. The gain is measured by cross-validation: in each of five rounds a
     fifth of the faces is judged by what was fitted on the others.
 
     Args:
         photos: Folder of the photos.
         labels: CSV file with `path`, relative to itself or to `photos`, and `age`, `gender` or
-            both; 50 faces at least.
+            both; 50 faces with an exact age, or with a gender, at least.
         output: The new bundle's folder.
-        model: The bundle that it comes from: a shipped one's name, or a folder.
+        config: Names the bundle to start from, and says how faces are found; the defaults where it
+            is missing.
         quiet: Show no progress on standard error.
 
     Raises:
         UsageError: There are too few labelled faces, or the folder is taken.
         OutputError: The bundle can't be written.
     """
-    folder, place = Path(photos), on_this_machine(output)
+    config = replace(config or ScanConfig(), output=None, thumbnails=None)
+    folder, place = on_this_machine(photos), on_this_machine(output)
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder of photos")
-    if place.exists():
-        raise UsageError(f"{place}: is there already; choose another folder for the bundle")
-    wanted = _found(read_csv(Path(labels)), folder)
-    source = load_bundle(model, KIND)
-    faces, without_face = _look_at(wanted, source, quiet)
-    if len(faces) < LEAST_FACES:
-        raise UsageError(
-            f"{labels}: {len(faces)} labelled faces were found, too few to calibrate by; label "
-            f"{LEAST_FACES} or more"
-        )
-    old = Calibration.from_spec(source.spec["calibration"])
-    exact = np.isfinite(faces.ages)
-    fits_ages = bool(exact.sum() >= LEAST_FACES) and _ages_gain(faces.select(exact), old)
-    fitted = _fit(faces, old, fits_ages)
-    after = _crossvalidated(faces, old, fits_ages)
-    before = _stated(faces, old)
-    gain = None
-    if exact.any():
-        gained = np.abs(before.ages - faces.ages)[exact] - np.abs(after.ages - faces.ages)[exact]
-        gain = float(gained.mean()), Z95 * _standard_error(gained)
-    spec = {**source.spec, "calibration": asdict(fitted)}
+    wanted = _located(read_csv(Path(labels), needs_age=False), folder)
+    source = load_bundle(config.model, KIND)
+    partial = _begin(place)
     try:
-        bundle = derive_bundle(source, place, spec)
+        faces, without_face = _look_at(wanted, source, config, quiet)
+        old = Calibration.from_spec(source.spec["calibration"])
+        plan = _Plan.of(faces)
+        if not (plan.ages or plan.genders):
+            raise UsageError(
+                f"{labels}: {int(faces.is_exact.sum())} faces with an exact age and "
+                f"{int(faces.is_known.sum())} with a gender were found, too few to calibrate; "
+                f"label {LEAST_FACES} or more"
+            )
+        fitted, fits_ages = plan.fit(faces, old)
+        before, after = _Statements.of(faces, old), _crossvalidated(faces, old, plan)
+        training = {
+            key: value
+            for key, value in source.spec.get("training", {}).items()
+            if key != "coverage_when_left_out"
+        }
+        spec = {
+            **source.spec,
+            "calibration": asdict(fitted),
+            "training": {**training, "recalibrated_on": len(faces)},
+        }
+        made = derive_bundle(source, partial / place.name, spec)
         found = Recalibration(
-            bundle,
+            made,
             len(faces),
-            int(exact.sum()),
-            int(_known(faces).sum()),
+            int(faces.is_exact.sum()),
+            int(faces.is_known.sum()),
             without_face,
             fits_ages,
             before.figures(faces),
             after.figures(faces),
-            gain,
+            _gain(faces, before, after) if plan.ages else None,
         )
         text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        (place / REPORT_FILE).write_text(text, encoding="utf-8")
+        (made.path / REPORT_FILE).write_text(text, encoding="utf-8")
+        made.path.rename(place)
+        return replace(found, bundle=load_bundle(place, KIND))
     except OSError as error:
-        shutil.rmtree(place, ignore_errors=True)
-        raise OutputError(
-            f"{place}: the bundle can't be written ({error.strerror}); choose another place"
-        ) from None
+        raise _unwritable(place, error) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _begin(place: Path) -> Path:
+    """A folder beside the bundle's for what is unfinished; made first, as the rest takes long."""
+    if place.exists():
+        raise UsageError(f"{place}: already exists; choose another folder for the bundle")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    except OSError as error:
+        raise _unwritable(place, error) from None
+
+
+def _unwritable(place: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{place}: the bundle can't be written ({error.strerror}); choose another place"
+    )
+
+
+def _located(labels: Sequence[Label], folder: Path) -> dict[str, Label]:
+    """Labels by their photos' paths: beside the labels' file, or else inside `folder`.
+
+    Raises:
+        UsageError: Two labels name one photo, or one a folder.
+    """
+    found: dict[str, Label] = {}
+    for label in labels:
+        # A path may be too long for the system, which `Path.is_file` doesn't take.
+        here = os.path.isfile(label.path)  # noqa: PTH113
+        path = os.path.realpath(label.path if here else folder / label.written)
+        if path in found:
+            raise UsageError(f"{label.written}: two labels for one photo; keep one of them")
+        if os.path.isdir(path):  # noqa: PTH112
+            raise UsageError(f"{label.written}: is a folder; label photos")
+        found[path] = label
     return found
 
 
-def _found(labels: list[Label], folder: Path) -> list[tuple[Label, Path]]:
-    """Each label with its photo's path: beside the labels, or else inside `folder`."""
-    return [
-        (label, label.path if label.path.is_file() else folder / label.written) for label in labels
-    ]
-
-
 def _look_at(
-    labels: Sequence[tuple[Label, Path]], bundle: Bundle, quiet: bool
+    labels: dict[str, Label], bundle: Bundle, config: ScanConfig, quiet: bool
 ) -> tuple[LabelledFaces, list[str]]:
-    """What the network says of each label's face; and the labels without one."""
-    config = ScanConfig()
-    compute = choose_compute()
-    detector = create_detector(config.detector, config.detection, compute)
-    predictor = Predictor(bundle, compute)
+    """What the network says of each label's face, as a scan crops it; and labels without one."""
+    compute = choose_compute(config.device, config.precision, config.detect_precision)
+    predictor = Predictor(bundle, compute, config.batch_size, config.tta)
     crops: list[ImageArray] = []
     met: list[Label] = []
     without: list[str] = []
     shown = {"total": len(labels), "unit": " photos", "disable": quiet or None}
-    with closing(DecodePool(N_DECODERS)) as pool, tqdm(file=sys.stderr, **shown) as bar:
-        for label, pixels in _decoded(labels, pool, config):
+    with (
+        tempfile.TemporaryDirectory() as kept,
+        tqdm(file=sys.stderr, **shown) as bar,
+        Scan(iter_listed(labels), replace(config, crops=Path(kept))) as scan,
+    ):
+        for label, record in zip(labels.values(), scan, strict=True):
             bar.update()
-            faces = detector.detect([pixels])[0] if pixels is not None else None
-            if pixels is None or not faces:
+            crop = _central_crop(record, Path(kept))
+            if crop is None:
                 without.append(label.written)
-                continue
-            index = central_face(faces.boxes, *pixels.shape[1::-1])
-            crops.append(align(pixels, faces.landmarks[index], predictor.input_size).pixels)
-            met.append(label)
-    ages = [label.age_min if label.age_min == label.age_max else math.nan for label in met]
+            else:
+                crops.append(crop)
+                met.append(label)
+    ages = [label.age_min if label.age_min == label.age_max else np.nan for label in met]
     genders = np.array([label.gender for label in met], object)
     return LabelledFaces(predictor.predict_raw(crops), np.array(ages), genders), without
 
 
-def _decoded(
-    labels: Sequence[tuple[Label, Path]], pool: DecodePool, config: ScanConfig
-) -> Iterator[tuple[Label, ImageArray | None]]:
-    def decode(path: Path) -> ImageArray | None:
-        try:
-            return pool.decode(path, config.max_pixels, config.timeout).pixels
-        except DecodeError:
-            return None
-
-    with ThreadPoolExecutor(N_DECODERS, "decode") as threads:
-        for start in range(0, len(labels), BATCH):
-            batch = labels[start : start + BATCH]
-            pictures = threads.map(decode, [path for _, path in batch])
-            yield from zip([label for label, _ in batch], pictures, strict=True)
+def _central_crop(record: ImageRecord, folder: Path) -> ImageArray | None:
+    """The crop of the face nearest the middle of a photo; those of its others are removed."""
+    if not record.faces or record.width is None or record.height is None:
+        return None
+    boxes = np.stack([face.box for face in record.faces])
+    chosen = record.faces[central_face(boxes, record.width, record.height)]
+    with closing(Image.open(folder / str(chosen.crop))) as picture:
+        pixels = np.asarray(picture.convert("RGB"), np.uint8)
+    for face in record.faces:
+        (folder / str(face.crop)).unlink()
+    return pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Statements:
-    """What calibrations state of n faces: ages, intervals `(n, 2)`, probabilities of female."""
+    """What a calibration states of n faces: ages, intervals `(n, 2)`, probabilities of female."""
 
     ages: NDArray[np.float64]
     intervals: NDArray[np.float64]
     female: NDArray[np.float64]
 
+    @classmethod
+    def of(cls, faces: LabelledFaces, calibration: Calibration) -> _Statements:
+        return cls(
+            calibration.age_of(faces.raw.age).astype(float),
+            calibrated_interval(faces.raw, calibration).astype(float),
+            stated_gender(faces.raw, calibration),
+        )
+
     def figures(self, faces: LabelledFaces) -> Figures:
-        exact, known = np.isfinite(faces.ages), _known(faces)
-        ages, (low, high) = faces.ages[exact], self.intervals[exact].T
-        error = self.ages[exact] - ages
-        inside = (low <= np.floor(ages)) & (np.floor(ages) <= high)
-
-        def mean(values: NDArray[Any]) -> float | None:
-            return round(float(values.mean()), 4) if len(values) else None
-
+        n, known = len(faces), faces.is_known
+        low, high = self.intervals.T
+        none = np.full(n, None, object)
+        outcome = Outcome(
+            faces.ages, faces.ages, self.ages, low, high, faces.genders, self.female,
+            np.ones(n, bool), none, {},
+        )  # fmt: skip
+        ages = group_metrics(outcome.select(faces.is_exact))
+        female = faces.genders[known] == "female"
+        error = calibration_error(self.female[known], female) if known.any() else None
         return Figures(
-            mean(np.abs(error)),
-            mean(error),
-            mean(inside),
-            mean(high - low),
-            round(calibration_error(self.female[known], faces.genders[known] == "female"), 4)
-            if known.any()
-            else None,
+            ages["age_mae"],
+            ages["age_bias"],
+            ages["interval_coverage"],
+            ages["interval_width"],
+            error,
         )
 
 
-def _stated(faces: LabelledFaces, calibration: Calibration) -> _Statements:
-    return _Statements(
-        calibration.age_of(faces.raw.age).astype(float),
-        calibrated_interval(faces.raw, calibration).astype(float),
-        stated_gender(faces.raw, calibration),
-    )
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What there are labels enough for: ages with their intervals, the gender's probability."""
+
+    ages: bool
+    genders: bool
+
+    @classmethod
+    def of(cls, faces: LabelledFaces) -> _Plan:
+        return cls(
+            bool(faces.is_exact.sum() >= LEAST_FACES), bool(faces.is_known.sum() >= LEAST_FACES)
+        )
+
+    def fit(self, faces: LabelledFaces, old: Calibration) -> tuple[Calibration, bool]:
+        """The old calibration moved to fit the faces, and whether its ages are, too."""
+        fitted, fits_ages = old, False
+        if self.ages:
+            dated = faces.select(faces.is_exact)
+            fits_ages = _line_helps(dated, old)
+            if fits_ages:
+                fitted = _with_line(dated, old)
+            fitted = refit_scales(dated.raw, dated.ages, fitted)
+        if self.genders:
+            known = faces.select(faces.is_known)
+            fitted = refit_temperatures(known.raw, known.genders == "female", fitted)
+        return fitted, fits_ages
 
 
-def _known(faces: LabelledFaces) -> NDArray[np.bool_]:
-    return np.array([gender is not None for gender in faces.genders], bool)
+def _with_line(faces: LabelledFaces, old: Calibration) -> Calibration:
+    slope, offset = fit_age_line(faces.raw, faces.ages)
+    return replace(old, age_slope=slope, age_offset=offset)
 
 
-def _standard_error(values: NDArray[Any]) -> float:
-    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+def _line_helps(faces: LabelledFaces, old: Calibration) -> bool:
+    """Whether correcting ages makes the cross-validated error smaller by more than chance may."""
+    folds = _folds(len(faces))
+    corrected = np.empty(len(faces))
+    for fold in range(FOLDS):
+        own = folds == fold
+        line = _with_line(faces.select(~own), old)
+        corrected[own] = line.age_of(faces.raw.age[own])
+    stated = old.age_of(faces.raw.age)
+    gained = np.abs(stated - faces.ages) - np.abs(corrected - faces.ages)
+    return bool(gained.mean() > (margin(gained) or 0))
 
 
-def _fit(faces: LabelledFaces, old: Calibration, fits_ages: bool) -> Calibration:
-    """The old calibration with its ages, scales and temperatures moved to fit the faces."""
-    exact, known = np.isfinite(faces.ages), _known(faces)
-    fitted = old
-    if fits_ages:
-        slope, offset = fit_age_line(faces.raw.select(exact), faces.ages[exact])
-        fitted = replace(fitted, age_slope=slope, age_offset=offset)
-    if exact.sum() >= LEAST_FACES:
-        factor = fit_scale_factor(faces.raw.select(exact), faces.ages[exact], fitted)
-        scales = tuple(round(scale * factor, 4) for scale in fitted.age_scales)
-        fitted = replace(fitted, age_scales=scales)
-    if known.sum() >= LEAST_FACES:
-        female = faces.genders[known] == "female"
-        factor = fit_temperature_factor(faces.raw.select(known), female, fitted)
-        temperatures = tuple(round(t * factor, 4) for t in fitted.gender_temperatures)
-        fitted = replace(fitted, gender_temperatures=temperatures)
-    return fitted
+def _crossvalidated(faces: LabelledFaces, old: Calibration, plan: _Plan) -> _Statements:
+    """What is stated of each face by a calibration that was fitted, and chosen, without it."""
+    folds = _folds(len(faces))
+    found = _Statements.of(faces, old)
+    for fold in range(FOLDS):
+        own = folds == fold
+        fitted, _ = plan.fit(faces.select(~own), old)
+        stated = _Statements.of(faces.select(own), fitted)
+        for name in _Statements.__slots__:
+            getattr(found, name)[own] = getattr(stated, name)
+    return found
 
 
 def _folds(n: int) -> NDArray[np.int_]:
     return np.random.default_rng(0).permutation(n) % FOLDS
 
 
-def _crossvalidated(faces: LabelledFaces, old: Calibration, fits_ages: bool) -> _Statements:
-    """What is stated of each face by a calibration that was fitted without it."""
-    folds = _folds(len(faces))
-    found = _stated(faces, old)
-    for fold in range(FOLDS):
-        own = folds == fold
-        stated = _stated(faces.select(own), _fit(faces.select(~own), old, fits_ages))
-        for name in _Statements.__slots__:
-            getattr(found, name)[own] = getattr(stated, name)
-    return found
-
-
-def _ages_gain(faces: LabelledFaces, old: Calibration) -> bool:
-    """Whether moving ages makes the cross-validated error smaller by more than chance may."""
-    moved = np.abs(_crossvalidated(faces, old, True).ages - faces.ages)
-    gained = np.abs(_stated(faces, old).ages - faces.ages) - moved
-    return bool(gained.mean() > Z95 * _standard_error(gained))
+def _gain(faces: LabelledFaces, before: _Statements, after: _Statements) -> Gain:
+    exact = faces.is_exact
+    errors = (np.abs(s.ages - faces.ages)[exact] for s in (before, after))
+    old, new = errors
+    return Gain(round(float((old - new).mean()), 4), round(margin(old - new) or 0.0, 4))

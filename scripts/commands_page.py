@@ -1,6 +1,6 @@
-"""Write `docs/commands.md`, the reference of all commands, from what their settings say.
+"""Write `docs/commands.md`, the reference of all commands, from their settings.
 
-python scripts/commands_page.py
+python -m scripts.commands_page
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from batchage.options import GROUPS, Setting, settings_of
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "commands.md"
 HEAD = """# Commands
 
-Made of what the settings in `batchage/config.py` and `batchage/command/` say, by
+Generated from the settings in `batchage/config.py` and `batchage/command/` by
 `python -m scripts.commands_page`. `batchage --help` shows the same.
 
 Every option of a command may also stand in its table of `batchage.toml` (`detect-size = 1280` in

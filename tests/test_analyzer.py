@@ -67,7 +67,7 @@ def test_a_detector_of_ones_own(config):
     result = batchage.scan(PHOTOS / "no-people", config=config, detector="middle")
     assert result.images.n_faces.tolist() == [1, 1]
     assert result.faces.x1.tolist() == pytest.approx(0.3 * result.faces.image_width)
-    with pytest.raises(UsageError, match="choose another name"):
+    with pytest.raises(UsageError, match="choose another"):
         batchage.register_detector("retinaface-resnet50", lambda settings, compute: Middle())
 
 

@@ -62,7 +62,7 @@ def test_search_works_from_disk_and_asks_nothing_else(site):
 def test_page_of_commands_is_up_to_date():
     made = runpy.run_path(str(ROOT / "scripts" / "commands_page.py"))["commands_page"]()
     is_same = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == made
-    assert is_same, "docs/commands.md is stale: run python scripts/commands_page.py"
+    assert is_same, "docs/commands.md is stale: run python -m scripts.commands_page"
 
 
 @pytest.fixture

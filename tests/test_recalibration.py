@@ -8,7 +8,10 @@ import pytest
 from PIL import Image
 
 import batchage
+from batchage import recalibration
+from batchage.align import whole_picture
 from batchage.config import DetectorSettings
+from batchage.errors import OutputError, UsageError
 from batchage.networks import load_bundle
 from batchage.predict import KIND, Calibration
 from batchage.types import Detections
@@ -24,8 +27,6 @@ class WholePicture:
         self.detector_id = "whole@1"
 
     def detect(self, images):
-        from batchage.align import whole_picture
-
         return [
             Detections(
                 np.array([[0, 0, *image.shape[1::-1]]], np.float32),
@@ -34,13 +35,6 @@ class WholePicture:
             )
             for image in images
         ]
-
-
-@pytest.fixture
-def faces_everywhere(monkeypatch):
-    monkeypatch.setattr(
-        "batchage.recalibration.create_detector", lambda _, *how: WholePicture(*how)
-    )
 
 
 @pytest.fixture(scope="module")
@@ -62,51 +56,90 @@ def make_photos(folder, n, age, gender=lambda i: "male"):
     return photos, folder / "labels.csv"
 
 
-def test_intervals_and_ages_are_fitted_to_the_photos(tmp_path, bundle, faces_everywhere):
+def test_intervals_and_ages_are_fitted_to_the_photos(tmp_path, bundle):
     photos, labels = make_photos(tmp_path, 200, lambda i, rng: round(20 + rng.normal(0, 3)))
-    found = batchage.calibrate(photos, labels, tmp_path / "mine", model=str(bundle.path))
+    found = batchage.calibrate(photos, labels, tmp_path / "mine", config=of(bundle))
     assert (found.n_faces, found.n_exact, found.without_face) == (200, 200, [])
     assert found.fits_ages
     assert found.before.age_mae > 20 > 5 > found.after.age_mae
     assert abs(found.after.age_bias) < 1 < abs(found.before.age_bias)
     assert 0.85 <= found.after.interval_coverage <= 0.97
-    gain, margin = found.mae_gain
-    assert gain == pytest.approx(found.before.age_mae - found.after.age_mae, abs=1e-3)
-    assert 0 < margin < gain
+    assert found.gain.years == pytest.approx(found.before.age_mae - found.after.age_mae, abs=1e-3)
+    assert 0 < found.gain.margin < found.gain.years
     fitted = load_bundle(tmp_path / "mine", KIND)
     assert fitted.sha256 == bundle.sha256
     assert fitted.model_id == found.bundle.model_id != bundle.model_id
     result = json.loads((tmp_path / "mine" / "calibration.json").read_text())
     assert result["after"]["age_mae"] == found.after.age_mae
     # What it says on all of them is what a scan with it says.
-    scanned = batchage.scan(photos, model=str(tmp_path / "mine"), detector=register())
+    scanned = batchage.scan(photos, config=of(fitted))
     assert abs(scanned.faces.age_years.mean() - 20) < 1
 
 
-def register():
+def of(bundle):
+    """Settings with a bundle, for pictures that are faces as they are."""
     batchage.register_detector("whole-for-calibration", WholePicture)
-    return "whole-for-calibration"
+    return batchage.ScanConfig(model=str(bundle.path), detector="whole-for-calibration")
 
 
-def test_ages_that_fit_stay_as_they_are(tmp_path, bundle, faces_everywhere):
+def test_ages_that_fit_stay_as_they_are(tmp_path, bundle):
     photos, labels = make_photos(tmp_path, 60, lambda i, rng: round(50 + rng.normal(0, 6)))
-    found = batchage.calibrate(photos, labels, tmp_path / "mine", model=str(bundle.path))
+    found = batchage.calibrate(photos, labels, tmp_path / "mine", config=of(bundle))
     assert not found.fits_ages
     calibration = Calibration.from_spec(found.bundle.spec["calibration"])
     assert (calibration.age_slope, calibration.age_offset) == (1.0, 0.0)
     assert found.after.age_mae == found.before.age_mae
 
 
+def test_what_few_faces_gain_is_measured_too(tmp_path, bundle):
+    photos, labels = make_photos(tmp_path, 52, lambda i, rng: round(50 + rng.normal(0, 12)))
+    found = batchage.calibrate(photos, labels, tmp_path / "mine", config=of(bundle))
+    # The tiny network's own interval is of all years.
+    assert found.before.interval_coverage == 1
+    assert 0.7 < found.after.interval_coverage < 1
+    assert found.after.interval_width < found.before.interval_width
+
+
+def test_a_folder_that_appears_meanwhile_is_left_alone(tmp_path, bundle, monkeypatch):
+    photos, labels = make_photos(tmp_path, 52, lambda i, rng: 50)
+    look = recalibration._look_at
+
+    def look_while_another_writes(*arguments):
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "weights.h5").write_text("another's")
+        return look(*arguments)
+
+    monkeypatch.setattr(recalibration, "_look_at", look_while_another_writes)
+    with pytest.raises(OutputError, match="mine: the bundle can't be written"):
+        batchage.calibrate(photos, labels, tmp_path / "mine", config=of(bundle))
+    assert (tmp_path / "mine" / "weights.h5").read_text() == "another's"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["labels.csv", "mine", "photos"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("./0.png,60,male", "0.png: two labels for one photo"),
+        (".,60,male", "is a folder; label photos"),
+        ("x" * 300 + ".png,60,male", "3 faces with an exact age and 3 with a gender were found"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_named(tmp_path, bundle, more, said):
+    photos, labels = make_photos(tmp_path, 3, lambda i, rng: 50)
+    labels.write_text(f"{labels.read_text()}{more}\n")
+    with pytest.raises(UsageError, match=said):
+        batchage.calibrate(photos, labels, tmp_path / "mine", config=of(bundle))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["labels.csv", "photos"]
+
+
 @pytest.mark.parametrize("label", ["age", "gender"])
-def test_ages_or_genders_alone_will_do(tmp_path, bundle, faces_everywhere, label):
+def test_ages_or_genders_alone_will_do(tmp_path, bundle, label):
     gender = (lambda i: "") if label == "age" else (lambda i: ["male", "female"][i % 2])
     age = (lambda i, rng: 50) if label == "age" else (lambda i, rng: "")
     photos, labels = make_photos(tmp_path, 60, age, gender)
     if label == "gender":
-        # A range that says nothing stands for no age.
-        text = labels.read_text().replace("path,age,", "path,age_min,")
-        labels.write_text(text.replace("png,,", "png,0,"))
-    found = batchage.calibrate(photos, labels, tmp_path / "mine", model=str(bundle.path))
+        labels.write_text(labels.read_text().replace("path,age,", "path,note,"))
+    found = batchage.calibrate(photos, labels, tmp_path / "mine", config=of(bundle))
     assert (found.n_exact, found.n_genders) == ((60, 0) if label == "age" else (0, 60))
     assert (found.after.age_mae is None) == (label == "gender")
     assert (found.after.gender_calibration_error is None) == (label == "age")
@@ -134,7 +167,7 @@ def test_the_command_says_what_it_gains(tmp_path):
     assert (tmp_path / "mine" / "NOTICE").is_file()
     again = run(*command, cwd=tmp_path)
     assert again.returncode == 2
-    assert "mine: is there already; choose another folder" in one_sentence(again)
+    assert "mine: already exists; choose another folder" in one_sentence(again)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +180,7 @@ def test_the_command_says_what_it_gains(tmp_path):
         (["photos", "-o", "mine"], "--labels is missing"),
         (
             ["photos", "--labels", "labels.csv", "-o", "mine"],
-            "0 labelled faces were found",
+            "too few to calibrate; label 50 or more",
         ),
     ],
 )

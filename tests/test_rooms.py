@@ -18,10 +18,15 @@ ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
 
 def imports_of(file):
-    """Modules of batchage that a file imports names from, with the names."""
+    """Modules of batchage that a file imports, or imports names from."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("batchage."):
-            yield node.module.removeprefix("batchage."), {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        yield from (n.removeprefix("batchage.") for n in names if n.startswith("batchage."))
 
 
 @pytest.mark.parametrize("room", ["", *ROOMS])
@@ -30,7 +35,7 @@ def test_rooms_are_entered_by_their_doors(room):
     inside = [
         f"{file.relative_to(ROOT)} imports {module}"
         for file in files
-        for module, _ in imports_of(file)
+        for module in imports_of(file)
         if module.partition(".")[0] in ROOMS and module.partition(".")[0] != room and "." in module
     ]
     assert not inside
@@ -149,7 +154,7 @@ def test_names_of_batchage_stay_its_own():
     assert registry.load("ours") == ROOT
     registry.register("mine", 1)
     assert list(registry) == ["ours", "mine"]
-    with pytest.raises(UsageError, match="ours: a thing of batchage is called so"):
+    with pytest.raises(UsageError, match="ours: batchage already has a thing of that name"):
         registry.register("ours", 2)
     with pytest.raises(UsageError, match="theirs: no such thing; choose one of ours, mine"):
         registry.load("theirs")

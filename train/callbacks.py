@@ -1,4 +1,4 @@
-"""What happens beside training: the run's state is saved, its best weights are kept, a bar moves."""
+"""Beside training: the run's state is saved, its best weights are kept, a bar moves."""
 
 from __future__ import annotations
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from batchage.evaluation import (
     LABELS_BEHIND,
+    LEGEND,
     Metrics,
     Section,
     group_section,
@@ -39,6 +41,11 @@ border control, pricing, advertising to one person, or identification. Don't use
 somebody's gender. Don't compare groups of people by it without the error tables above: a gap
 between groups may be the model's. It is made for statistics over collections of photos.
 """
+
+
+def file_name_of(source: str) -> str:
+    """A source's name, fit for files."""
+    return re.sub(r"[^\w.-]+", "_", source)
 
 
 def gaps(groups: Mapping[str, Metrics]) -> list[str]:
@@ -85,13 +92,18 @@ def _summary(sets: Mapping[str, Mapping[str, Any]]) -> Section:
     return Section("The test sets, with 95 % intervals", ["", "faces", *titles], rows)
 
 
-def _left_out(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """What intervals hold of a source that the calibration didn't see."""
-    said = "\n".join(
-        f"- Fitted without {source}, the interval holds {row['interval_coverage']:.1%} of its "
+def held_without(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each source about what intervals hold that were fitted without it."""
+    return [
+        f"Fitted without {source}, the interval holds {row['interval_coverage']:.1%} of its "
         f"{row['faces']:,} test faces, {row['interval_width']:.1f} years wide on average."
         for source, row in rows.items()
-    )
+    ]
+
+
+def _left_out(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """What intervals hold of a source that the calibration didn't see."""
+    said = "\n".join(f"- {sentence}" for sentence in held_without(rows))
     return f"""## Intervals on a source that the calibration didn't see
 
 Training saw it, so that this is the most to expect of photos from elsewhere.
@@ -103,9 +115,9 @@ Training saw it, so that this is the most to expect of photos from elsewhere.
 def _set(name: str, metrics: Mapping[str, Any], plots: Collection[str]) -> str:
     tables = "\n\n".join(markdown_table(section, 3) for section in sections(metrics))
     pictures = "\n".join(
-        f"![{text}](plots/{name}-{plot}.png)"
+        f"![{text}](plots/{file_name_of(name)}-{plot}.png)"
         for plot, text in PLOT_NAMES.items()
-        if f"{name}-{plot}.png" in plots
+        if f"{file_name_of(name)}-{plot}.png" in plots
     )
     named = "\n".join(f"- {sentence}" for sentence in gaps(metrics["groups"]))
     return f"""## Test split of {name}
@@ -144,9 +156,9 @@ Weights SHA-256 `{bundle.sha256}`. Terms: see NOTICE.
 
 Measured by `train.evaluate` with this bundle through detection, alignment and prediction as in a
 scan{tta}, faces found in {results["detect_precision"]}, ages and genders predicted in
-{results["precision"]}. MAE is the mean absolute error. Of the age interval, the stated coverage is
+{results["precision"]}. Of the age interval, the stated coverage is
 {spec["calibration"]["coverage"]:.0%}. A predicted age lies in a labelled range if it does in
-completed years.
+completed years. {LEGEND}
 """
     ]
     parts.append(markdown_table(_summary(results["sets"])) + "\n")
@@ -158,7 +170,7 @@ completed years.
         table = group_section("", results["sweep"])
         missed = [f"{row['no_face_detected']:,}" for row in results["sweep"].values()]
         whole = Section(
-            f"Smaller and blurred pictures of {first}",
+            f"Degraded pictures of {first}",
             [*table.columns, "no face detected"],
             [[*row, n] for row, n in zip(table.rows, missed, strict=True)],
         )

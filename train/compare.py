@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from batchage.config import DETECT_PRECISIONS, PRECISIONS
-from batchage.evaluation import Z95, Outcome
+from batchage.evaluation import Outcome, margin
 from batchage.networks import choose_compute, load_bundle
 from batchage.predict import KIND
 from train.command import explain_errors
@@ -62,10 +62,9 @@ def difference(
     name: str, before: NDArray[Any], after: NDArray[Any], is_share: bool = False
 ) -> Difference:
     """The difference of two means over the same n faces, from `(n,)` each."""
-    apart = after.astype(float) - before
-    margin = Z95 * float(apart.std(ddof=1)) / math.sqrt(len(apart)) if len(apart) > 1 else math.nan
+    half = margin(after.astype(float) - before)
     means = float(before.mean()), float(after.mean())
-    return Difference(name, len(before), *means, margin, is_share)
+    return Difference(name, len(before), *means, math.nan if half is None else half, is_share)
 
 
 def differences(before: Outcome, after: Outcome) -> list[Difference]:

@@ -46,7 +46,7 @@ from batchage.types import Detections, FaceCrop, FaceRecord, ImageArray, Predict
 from batchage.write import face_values
 from train import augment
 from train.augment import Change as Aging
-from train.card import model_card
+from train.card import file_name_of, model_card
 from train.command import explain_errors
 from train.manifest import by_source, read_manifests, read_pixels
 
@@ -193,7 +193,7 @@ def evaluate(
         output: Folder for `evaluation.json`, `MODEL_CARD.md` and `plots/`.
         compute: Where both networks run, and in which arithmetic.
         tta: Whether mirror images are averaged.
-        with_sweep: Whether the first set is shrunk and blurred as well.
+        with_sweep: Whether pictures of the first set are degraded as well.
 
     Returns:
         What `evaluation.json` holds.
@@ -213,7 +213,8 @@ def evaluate(
     for name, rows in sets.items():
         run = evaluator.run(rows)
         metrics = results["sets"][name] = run.metrics(all_metrics)
-        plots += save_plots(run.outcome, metrics, output / PLOTS, f"{name}-", coverage)
+        prefix = f"{file_name_of(name)}-"
+        plots += save_plots(run.outcome, metrics, output / PLOTS, prefix, coverage)
     if with_sweep:
         results["sweep"] = sweep(evaluator, next(iter(sets.values())))
     text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"

@@ -39,6 +39,7 @@ from batchage.predict import (
     calibrated_interval,
     fit_calibration,
 )
+from train.card import held_without
 from train.command import explain_errors
 from train.data import Faces, some_crops
 from train.manifest import read_manifests, rows_of
@@ -174,11 +175,7 @@ def said_of(bundle: Bundle) -> list[str]:
         f"The gender's logit is divided by {min(temperatures):.2f} to {max(temperatures):.2f}, by "
         "age.",
     ]
-    for source, row in bundle.spec["training"].get("coverage_when_left_out", {}).items():
-        said.append(
-            f"Fitted without {source}, the interval holds {row['interval_coverage']:.1%} of its "
-            f"{row['faces']:,} test faces, {row['interval_width']:.1f} years wide on average."
-        )
+    said += held_without(bundle.spec["training"].get("coverage_when_left_out", {}))
     return said
 
 

@@ -86,6 +86,9 @@ def _compared(row: dict[str, Any]) -> FloatArray:
     return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-6), np.float32)
 
 
+FloatVector = NDArray[np.float64]
+
+
 @dataclass(slots=True)
 class Changes:
     """What `separate` changed, as counts of pictures.
@@ -167,5 +170,20 @@ def _agree(members: list[int], rows: dict[str, list[Any]], changes: Changes) -> 
         changes.contradicting += len(trained)
     elif np.ptp(low) or np.ptp(high):
         for i in trained:
-            rows["age_min"][i], rows["age_max"][i] = float(low.mean()), float(high.mean())
+            rows["age_min"][i], rows["age_max"][i] = _agreed(low, high)
         changes.agreed += len(trained)
+
+
+def _agreed(low: FloatVector, high: FloatVector) -> tuple[float, float]:
+    """The age or range that labels of one picture agree on.
+
+    It is the mean of exact ages; else the years that all ranges have in common; or, where there are
+    none, the mean of both ends.
+    """
+    exact = low == high
+    if exact.any():
+        mean = float(low[exact].mean())
+        return mean, mean
+    if low.max() <= high.min():
+        return float(low.max()), float(high.min())
+    return float(low.mean()), float(high.mean())

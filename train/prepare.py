@@ -228,6 +228,9 @@ def main() -> None:
         sources = [(path.stem, read_csv(path)) for path in arguments.csv]
         if arguments.utkface:
             sources.insert(0, (arguments.utkface.name, read_utkface(arguments.utkface)))
+        names = [name for name, _ in sources]
+        if len({*names}) < len(names):
+            raise UsageError(f"{', '.join(names)}: sources are named after their files; rename one")
         tables = [read_manifest(path) for path in arguments.manifest]
         if not sources and not tables:
             raise UsageError("no pictures: give --utkface, --csv or --manifest")

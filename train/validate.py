@@ -32,7 +32,7 @@ class Figures:
         return cls(float(np.mean(errors)), float(np.mean(known)) if known else np.nan)
 
     def __str__(self) -> str:
-        """For example `4.71 years, gender 94.0 %`."""
+        """For example `4.710 years, gender 94.0%`."""
         gender = "" if np.isnan(self.gender_accuracy) else f", gender {self.gender_accuracy:.1%}"
         return f"{self.age_error:.3f} years{gender}"
 
@@ -42,7 +42,9 @@ def validate(network: Any, data: Faces) -> dict[str, Figures]:
     outputs = network.predict(data, verbose=0)
     age, female = outputs["age"][:, 0], outputs["gender"][:, 0] >= 0.5
     low, high = data.ages.T
-    error = np.maximum(np.maximum(low - age, age - high), 0)
+    # The last year of a range counts to its end, as in `Outcome.age_error`.
+    upper = np.where(low == high, high, high + 1)
+    error = np.maximum(np.maximum(low - age, age - upper), 0)
     right = female == (data.genders >= 0.5)
     known = data.genders != UNKNOWN_GENDER
     figures = {}

@@ -81,6 +81,7 @@ def _row(setting: Setting) -> tuple[str, str]:
     shown = setting.told.shown or SHOWN[setting.kind]
     names = ", ".join(setting.flags) + (f" {shown}" if setting.told.group and shown else "")
     default = f" [default: {setting.shown_default}]" if setting.shown_default else ""
+    default = " [required]" if setting.is_required and setting.told.group else default
     repeated = " May be repeated." if setting.told.group and setting.is_repeated else ""
     return names, f"{setting.told.help}{repeated}{default}"
 
@@ -232,6 +233,7 @@ program = Program(
         click.Option(
             ["--config"],
             metavar="FILE",
+            envvar="BATCHAGE_CONFIG",
             callback=_choose_file,
             expose_value=False,
             help=f"Options in TOML; {DEFAULT_FILE} in the current folder if it is there.",
@@ -250,7 +252,7 @@ program = Program(
             is_eager=True,
             expose_value=False,
             callback=_show_completion,
-            help="Show what teaches bash, zsh or fish the options.",
+            help="Print the completion script for bash, zsh or fish.",
         ),
     ],
 )
@@ -268,7 +270,9 @@ def _sentence(error: click.ClickException) -> str:
         return f"{error.option_name}: there is no such option{near or f'; see {where} --help'}"
     if isinstance(error, click.BadOptionUsage):
         # "Option '--output' requires an argument.", or "does not take a value."; its ctx is None.
-        return f"{error.option_name}: give it {'no' if 'not take' in error.message else 'a'} value"
+        return (
+            f"{error.option_name}: {'takes no' if 'not take' in error.message else 'needs a'} value"
+        )
     return f"{error.format_message().rstrip('.')}; see {where} --help"
 
 

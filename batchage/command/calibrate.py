@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchage.command.base import QUIET, Command, say, set_up_logging
-from batchage.config import DEFAULT_MODEL
+from batchage.config import DEFAULT_MODEL, ScanConfig
 from batchage.options import FACES, FILES, OUTPUT, told
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ ROWS = {
 class CalibrateCall:
     """Fit a bundle's intervals, probabilities and, where it helps, ages to labelled photos.
 
-    It takes minutes and trains nothing. What it gains is told by cross-validation: each face is
+    It takes minutes and trains nothing. The gain is measured by cross-validation: each face is
     judged by what was fitted on others.
 
     Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted, 143 terminated.
@@ -47,7 +47,7 @@ class CalibrateCall:
     )
     model: str = field(
         default=DEFAULT_MODEL,
-        metadata=told("Bundle that it comes from: a name, or a folder.", FACES, shown="NAME"),
+        metadata=told("Bundle to start from: a name, or a folder.", FACES, shown="NAME"),
     )
     quiet: bool = field(default=False, metadata=QUIET)
 
@@ -57,7 +57,8 @@ def calibrate(call: CalibrateCall) -> int:
     set_up_logging()
     from batchage import recalibration
 
-    found = recalibration.calibrate(call.photos, call.labels, call.output, call.model, call.quiet)
+    config = ScanConfig(model=call.model)
+    found = recalibration.calibrate(call.photos, call.labels, call.output, config, call.quiet)
     if not call.quiet:
         _show(found)
     return 0
@@ -81,11 +82,15 @@ def _show(found: Recalibration) -> None:
         if any(cells):
             table.add_row(title, *cells)
     Console().print(table)
-    if found.mae_gain and found.fits_ages:
-        gain, margin = found.mae_gain
-        print(f"Ages are moved, too: their error falls by {gain:.2f} ± {margin:.2f} years.")
-    elif found.n_exact:
-        print("Ages stay as they were: moving them would gain no more than chance may.")
+    if found.gain is None:
+        print("Ages and intervals stay as they were: too few ages are known.")
+    elif found.fits_ages:
+        gain = found.gain
+        print(
+            f"Ages are corrected, too: their error falls by {gain.years:.2f} ± {gain.margin:.2f}."
+        )
+    else:
+        print("Ages stay as they were: correcting them gained no more than chance would.")
     say(f"{found.bundle.model_id}: scan with --model {found.bundle.path}")
 
 

@@ -22,7 +22,7 @@ from batchage.places import AnyPath, on_this_machine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanCall:
-    """Scan photos and write one row a face, and one row a file.
+    """Scan photos and write one row per face and one per file.
 
     A scan that was stopped goes on with the same command.
 

@@ -80,7 +80,7 @@ def from_file(path: Path, calls: Mapping[str, type]) -> dict[str, Values]:
             known = ", ".join(f"[{name}]" for name in calls)
             raise UsageError(
                 f"{path}: {command}: put options into a table of a command: {known}"
-                f"{nearest(command, calls)}"
+                f"{'' if command in calls else nearest(command, calls)}"
             )
         options = options_of(calls[command])
         found[command] = {}
@@ -113,7 +113,7 @@ def unknown_variables(names: Iterable[str], command: str, call: type) -> list[st
     # Without the command's name, which is easily forgotten.
     short = {f"BATCHAGE_{name.removeprefix(prefix)}": name for name in variables}
     return [
-        f"{name} is no option and is ignored"
+        f"{name} is not an option and is ignored"
         + (
             f"; did you mean {short[name]}?"
             if name in short

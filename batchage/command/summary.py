@@ -1,4 +1,4 @@
-"""What a scan found, counted while it runs, and shown at its end."""
+"""What a scan found, shown at its end."""
 
 from __future__ import annotations
 

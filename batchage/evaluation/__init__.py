@@ -6,22 +6,29 @@ from batchage.evaluation.metrics import (
     LABELS_BEHIND,
     OLDEST,
     QUALITIES,
-    Z95,
     Metrics,
     Outcome,
     all_metrics,
     calibration_error,
     group_metrics,
+    margin,
 )
 from batchage.evaluation.plots import save_plots
 from batchage.evaluation.run import Evaluation, evaluate
-from batchage.evaluation.tables import Section, group_section, markdown_table, sections, show
+from batchage.evaluation.tables import (
+    LEGEND,
+    Section,
+    group_section,
+    markdown_table,
+    sections,
+    show,
+)
 
 __all__ = [
     "LABELS_BEHIND",
+    "LEGEND",
     "OLDEST",
     "QUALITIES",
-    "Z95",
     "Evaluation",
     "Label",
     "Metrics",
@@ -33,6 +40,7 @@ __all__ = [
     "evaluate",
     "group_metrics",
     "group_section",
+    "margin",
     "markdown_table",
     "outcome_of",
     "read_csv",

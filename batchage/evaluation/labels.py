@@ -78,14 +78,14 @@ def _number(text: str | None) -> float | None:
     return value
 
 
-def _parse_row(row: dict[str, str | None], folder: Path) -> Label:
+def _parse_row(row: dict[str, str | None], folder: Path, needs_age: bool) -> Label:
     path = (row.get("path") or "").strip()
     if not path:
         raise ValueError("no path")
     age = _number(row.get("age"))
     low = age if age is not None else _number(row.get("age_min"))
     high = age if age is not None else _number(row.get("age_max"))
-    if low is None and high is None:
+    if low is None and high is None and needs_age:
         raise ValueError("no age")
     low, high = low or 0.0, OLDEST if high is None else high
     if low > high:
@@ -110,11 +110,15 @@ def _text(row: dict[str, str | None], *names: str) -> str | None:
     return next((text for name in names if (text := (row.get(name) or "").strip())), None)
 
 
-def read_csv(file: Path) -> list[Label]:
+def read_csv(file: Path, needs_age: bool = True) -> list[Label]:
     """Labels from a CSV file with `path` and `age`, or `age_min` and `age_max`.
 
     `gender` (male, female, 0, 1), `group` (or `race`), `source` (or `part`) and `split` are
     optional; an empty `age_max` has no upper bound. Paths are relative to the file's folder.
+
+    Args:
+        file: The file.
+        needs_age: Whether each line must state an age; one without may be of any.
 
     Raises:
         UsageError: The file or one of its lines can't be used; the message names the line.
@@ -123,12 +127,16 @@ def read_csv(file: Path) -> list[Label]:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             fields = set(reader.fieldnames or ())
-            if "path" not in fields or not fields & {"age", "age_min", "age_max"}:
-                raise UsageError(f"{file}: needs the columns path and age (or age_min, age_max)")
+            ages = {"age", "age_min", "age_max"}
+            if "path" not in fields or not fields & (ages if needs_age else {*ages, "gender"}):
+                also = "" if needs_age else " or gender"
+                raise UsageError(
+                    f"{file}: needs the columns path and age (or age_min, age_max){also}"
+                )
             labels = []
             for row in reader:
                 try:
-                    labels.append(_parse_row(row, file.parent))
+                    labels.append(_parse_row(row, file.parent, needs_age))
                 except ValueError as error:
                     raise UsageError(f"{file}: line {reader.line_num}: {error}") from None
             return labels

@@ -19,7 +19,7 @@ Metrics = dict[str, float | int | None]
 
 OLDEST = 130
 """The highest age in years that a label may state, and the end of a range without one."""
-AGE_EDGES = (0, 3, 6, 10, 15, *range(20, OLDEST + 10, 10))
+AGE_EDGES = (0, 3, 6, 10, 15, *range(20, OLDEST + 20, 10))
 """Where the stretches of age begin that tables have a row for."""
 MOST_RANGES = 12
 """Ranges of age that have a row each."""
@@ -95,8 +95,11 @@ class Outcome:
 
     @property
     def covered(self) -> Mask:
-        """Whether the labelled age lies in the interval; it says nothing of ranges."""
-        return np.asarray((self.low <= self.age_max) & (self.age_min <= self.high))
+        """Whether the labelled age, in completed years, lies in the interval.
+
+        Of a range it says whether any of its years does.
+        """
+        return np.asarray((self.low <= self.age_max) & (np.floor(self.age_min) <= self.high))
 
     @property
     def female(self) -> Mask:
@@ -263,6 +266,16 @@ def _groups_by_age(outcome: Outcome) -> dict[str, Mask]:
     }
 
 
+def margin(values: NDArray[Any]) -> float | None:
+    """Half the width of the 95 % interval that chance leaves the mean of values `(n,)`.
+
+    None for fewer than two.
+    """
+    if len(values) < 2:
+        return None
+    return Z95 * float(values.std(ddof=1)) / math.sqrt(len(values))
+
+
 def _margins(outcome: Outcome) -> Metrics:
     """Half the width of the 95 % interval that chance leaves each mean of `group_metrics`."""
     exact, known = outcome.exact, outcome.gender_known
@@ -272,12 +285,8 @@ def _margins(outcome: Outcome) -> Metrics:
         "gender_accuracy": outcome.gender_right[known & outcome.is_sure],
         "interval_coverage": outcome.covered[exact & np.isfinite(outcome.low)],
     }
-    return {
-        name: round(Z95 * float(values.std(ddof=1)) / math.sqrt(len(values)), 4)
-        if len(values) > 1
-        else None
-        for name, values in columns.items()
-    }
+    found = {name: margin(values) for name, values in columns.items()}
+    return {name: None if half is None else round(half, 4) for name, half in found.items()}
 
 
 def all_metrics(outcome: Outcome) -> dict[str, Any]:

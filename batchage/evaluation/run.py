@@ -13,7 +13,7 @@ from batchage.evaluation.join import COLUMNS, Joined, join
 from batchage.evaluation.labels import read_csv
 from batchage.evaluation.metrics import all_metrics
 from batchage.evaluation.plots import save_plots
-from batchage.evaluation.tables import markdown_table, sections
+from batchage.evaluation.tables import LEGEND, markdown_table, sections
 from batchage.places import locate, on_this_machine
 from batchage.write import read_columns
 
@@ -96,6 +96,7 @@ def _save(evaluation: Evaluation, folder: Path) -> list[Path]:
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
     (folder / RESULTS_FILE).write_text(text, encoding="utf-8")
     parts = ["# Evaluation", "\n".join(f"- {k}: {n:,}" for k, n in evaluation.counts.items())]
+    parts.append(LEGEND)
     parts += [markdown_table(section) for section in sections(evaluation.metrics)]
     parts += [f"![{plot.stem}]({plot.name})" for plot in plots]
     (folder / REPORT_FILE).write_text("\n\n".join(parts) + "\n", encoding="utf-8")

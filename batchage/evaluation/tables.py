@@ -14,20 +14,26 @@ if TYPE_CHECKING:
 
 COLUMNS = {
     "faces": ("faces", "{:,}"),
-    "age_mae": ("age MAE, years", "{:.2f}"),
-    "age_bias": ("mean error, years", "{:+.2f}"),
+    "age_mae": ("age MAE", "{:.2f}"),
+    "age_bias": ("mean error", "{:+.2f}"),
     "age_in_range": ("age in range", "{:.1%}"),
     "gender_accuracy": ("gender", "{:.1%}"),
-    "gender_stated": ("gender, as stated", "{:.1%}"),
-    "gender_not_sure": ("gender not sure", "{:.1%}"),
-    "interval_coverage": ("interval coverage", "{:.1%}"),
-    "interval_width": ("interval width, years", "{:.1f}"),
+    "gender_stated": ("stated", "{:.1%}"),
+    "gender_not_sure": ("not sure", "{:.1%}"),
+    "interval_coverage": ("coverage", "{:.1%}"),
+    "interval_width": ("width", "{:.1f}"),
 }
+ACCURACY = "Accuracy"
+LEGEND = (
+    "Ages in years. MAE is the mean absolute error; the mean error is predicted less labelled "
+    "age; coverage is the share of ages inside their interval, and width how wide that is; stated "
+    "is the mean probability that is given with the gender."
+)
 FACTS = {
     "age_within_5_years": ("age within 5 years", "{:.1%}"),
     "age_median_error": ("median age error, years", "{:.2f}"),
     "age_distance_to_range": ("mean distance to the age range, years", "{:.2f}"),
-    "age_ranges_missed": ("age intervals without a year of the range", "{:.1%}"),
+    "age_ranges_missed": ("age intervals that miss the labelled range", "{:.1%}"),
     "gender_calibration_error": ("expected calibration error of the gender probability", "{:.3f}"),
 }
 
@@ -53,7 +59,7 @@ def group_section(title: str, table: Mapping[str, Metrics], first: str = "") -> 
 
 def sections(metrics: Mapping[str, Any]) -> Iterator[Section]:
     """The tables of `all_metrics`' answer; those that no label allows are left out."""
-    yield group_section("Accuracy", {"all": metrics["all"], **metrics["subsets"]})
+    yield group_section(ACCURACY, {"all": metrics["all"], **metrics["subsets"]})
     facts = [
         [name, form.format(metrics[key])]
         for key, (name, form) in FACTS.items()
@@ -94,6 +100,7 @@ def show(console: Console, metrics: Mapping[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console.print(LEGEND)
     for section in sections({**metrics, "groups_by_age": {}}):
         table = Table(title=section.title, title_justify="left")
         for i, name in enumerate(section.columns):

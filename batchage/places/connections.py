@@ -1,8 +1,4 @@
-"""Places of files: on this machine, or anywhere that fsspec reaches.
-
-A local file is a `pathlib.Path`. Any other one is a `UPath`, which has the same methods, or, where
-there are many of them, its URL. Credentials are found by the libraries' own means.
-"""
+"""Connections to places that fsspec reaches; credentials are found by the libraries' own means."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from batchage.errors import BatchageError, UsageError
 from batchage.places.names import (
@@ -24,8 +20,6 @@ from batchage.places.names import (
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
-
-T = TypeVar("T")
 
 N_REQUESTS = 32
 """Requests to other machines that are under way at once, at most."""

@@ -1,4 +1,8 @@
-"""Names of places: paths of this machine, and URLs of what fsspec reaches."""
+"""Names of places: paths of this machine, and URLs of what fsspec reaches.
+
+A local file is a `pathlib.Path`. Any other one is a `UPath`, which has the same methods, or, where
+there are many of them, its URL.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +22,8 @@ AnyPath: TypeAlias = "Path | UPath"
 """A file's or folder's place: a `UPath` has the methods of a `Path`."""
 # Two letters at least: a single one is a drive of Windows.
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
-
-
 _PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
-
-
 LOCAL_SCHEMES = frozenset(["file", "local"])
-
-
 EXTRA_OF_SCHEME = {
     "s3": "s3",
     "s3a": "s3",

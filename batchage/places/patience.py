@@ -15,12 +15,8 @@ T = TypeVar("T")
 
 TRIES = 5
 """Of a request that fails for reasons that may pass."""
-
-
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
 """Seconds between tries, at most: doubled each time, and drawn by chance below."""
-
-
 _FINAL = (
     BatchageError,
     FileNotFoundError,
@@ -33,21 +29,11 @@ _FINAL = (
     TypeError,
     AttributeError,
 )
-
-
 _SERVER_ERROR = 500
-
-
 _NOT_FOUND = 404
-
-
 _FORBIDDEN = (401, 403)
-
-
 _PRECONDITION_FAILED = 412
 """The only condition that is ever made is that a file doesn't exist."""
-
-
 _PASSING = (408, 429)
 """HTTP's Request Timeout and Too Many Requests."""
 

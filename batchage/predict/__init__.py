@@ -10,8 +10,8 @@ from batchage.predict.calibration import (
 from batchage.predict.fitting import (
     fit_age_line,
     fit_calibration,
-    fit_scale_factor,
-    fit_temperature_factor,
+    refit_scales,
+    refit_temperatures,
 )
 from batchage.predict.network import KIND, Architecture, build_graph, build_network, load_imagenet
 from batchage.predict.predictor import Predictor
@@ -28,8 +28,8 @@ __all__ = [
     "calibrated_interval",
     "fit_age_line",
     "fit_calibration",
-    "fit_scale_factor",
-    "fit_temperature_factor",
     "load_imagenet",
+    "refit_scales",
+    "refit_temperatures",
     "stated_gender",
 ]

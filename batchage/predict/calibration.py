@@ -14,8 +14,6 @@ from batchage.types import FloatArray, Prediction
 
 CANDIDATE_YEARS = 117
 """Ages 0 to 116 may lie in an interval: the oldest that any label of UTKFace states."""
-
-
 COVERAGE = 0.9
 """Share of ages that the stated intervals are fitted to hold."""
 
@@ -129,14 +127,22 @@ def interval_reach(raw: RawOutputs, coverage: float) -> FloatArray:
     return np.maximum(reach, 0) + np.float32(0.5)
 
 
-def calibrated_interval(raw: RawOutputs, calibration: Calibration) -> FloatArray:
+def calibrated_interval(
+    raw: RawOutputs, calibration: Calibration, reach: FloatArray | None = None
+) -> FloatArray:
     """The lowest and highest whole year `(n, 2)` that the calibration lets in; the age always is.
 
     Whether a year is let in goes by the scale of that year, not of the predicted age: so people of
     each age lie in their intervals as often as stated, also where the age is often mistaken
     (label-conditional conformal prediction: Vovk, 2012).
+
+    Args:
+        raw: Of n faces.
+        calibration: Has the scales.
+        reach: What `interval_reach` gives for both, if it is known.
     """
-    reach = interval_reach(raw, calibration.coverage)
+    if reach is None:
+        reach = interval_reach(raw, calibration.coverage)
     age = calibration.age_of(raw.age)
     years = np.arange(CANDIDATE_YEARS, dtype=np.float32)
     offset = years - age[:, None]

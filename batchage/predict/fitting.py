@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from batchage.errors import UsageError
 from batchage.predict.calibration import (
+    CANDIDATE_YEARS,
     COVERAGE,
     Calibration,
     RawOutputs,
@@ -36,8 +37,9 @@ FLOOR = 0.01
 """Weight of all faces alike, so that a knot with few faces near it leans on the others."""
 TEMPERATURES = np.exp(np.linspace(-1.5, 2.0, 141))
 HALVINGS = 24
-MOST = 256.0
-"""Factor of all scales, at most."""
+LEAST_FACES = 50
+"""Of a source that has a say of its own in the scales."""
+SMALLEST = 1e-3
 REWEIGHTINGS = 30
 TINY = 1e-12
 
@@ -69,15 +71,12 @@ def fit_age_scales(raw: RawOutputs, ages: NDArray[Any], sources: NDArray[Any]) -
         sources: `(n,)`, where each face comes from.
 
     Raises:
-        UsageError: A source has too few faces.
+        UsageError: There are too few faces.
     """
-    # Intervals are of whole years, and so are ages: completed ones.
-    ages = np.floor(ages)
+    ages = _whole_years(ages)
     reach = interval_reach(raw, COVERAGE)
     score = np.maximum((raw.age - ages) / reach[:, 0], (ages - raw.age) / reach[:, 1])
-    members = [sources == source for source in np.unique(sources)]
-    for own in members:
-        conformal_rank(int(own.sum()))
+    members = _groups(sources)
     wanted = np.stack([_local_quantiles(score[own], ages[own]) for own in members])
     highest = np.where(np.isfinite(wanted), wanted, -np.inf).max(axis=0)
     known = np.isfinite(highest)
@@ -85,12 +84,27 @@ def fit_age_scales(raw: RawOutputs, ages: NDArray[Any], sources: NDArray[Any]) -
         scales = np.interp(AGE_KNOTS, np.array(AGE_KNOTS)[known], highest[known])
     else:
         scales = np.full(len(AGE_KNOTS), np.sort(score)[conformal_rank(len(score)) - 1])
-    # A face may be told its age exactly.
-    scales = np.maximum(scales, 1e-3)
-    local = Calibration(age_knots=AGE_KNOTS, age_scales=tuple(scales))
-    factor = _smallest_factor(raw, ages, local, members)
+    # Where every age is told exactly, scales are 0.
+    local = Calibration(age_knots=AGE_KNOTS, age_scales=tuple(np.maximum(scales, SMALLEST)))
+    return _scaled(local, _smallest_factor(raw, ages, local, members)).age_scales
+
+
+def _groups(sources: NDArray[Any]) -> list[NDArray[np.bool_]]:
+    """Faces `(n,)` by source; and all together, if a source has too few for a say of its own."""
+    found = [sources == source for source in np.unique(sources)]
+    large = [own for own in found if own.sum() >= LEAST_FACES]
+    return large if len(large) == len(found) else [*large, np.ones(len(sources), bool)]
+
+
+def _whole_years(ages: NDArray[Any]) -> Vector:
+    """Completed years, as far as an interval may reach: intervals are of whole years."""
+    return np.asarray(np.clip(np.floor(ages), 0, CANDIDATE_YEARS - 1), np.float64)
+
+
+def _scaled(calibration: Calibration, factor: float) -> Calibration:
     # Rounded up, since the face that decides lies on the edge.
-    return tuple(math.ceil(scale * factor * 1e4) / 1e4 for scale in scales)
+    scales = (math.ceil(scale * factor * 1e4) / 1e4 for scale in calibration.age_scales)
+    return replace(calibration, age_scales=tuple(max(scale, SMALLEST) for scale in scales))
 
 
 def _smallest_factor(
@@ -101,15 +115,17 @@ def _smallest_factor(
 ) -> float:
     """The smallest factor of all scales with which every group of faces `(n,)` is covered."""
     ranks = [conformal_rank(int(own.sum()), calibration.coverage) for own in members]
+    reach = interval_reach(raw, calibration.coverage)
 
     def covers(factor: float) -> bool:
         scales = tuple(scale * factor for scale in calibration.age_scales)
-        low, high = calibrated_interval(raw, replace(calibration, age_scales=scales)).T
+        tried = replace(calibration, age_scales=scales)
+        low, high = calibrated_interval(raw, tried, reach).T
         inside = (low <= ages) & (ages <= high)
         return all(inside[own].sum() >= rank for own, rank in zip(members, ranks, strict=True))
 
     least, most = 0.0, 1.0
-    while not covers(most) and most < MOST:
+    while not covers(most):
         most *= 2
     for _ in range(HALVINGS):
         middle = (least + most) / 2
@@ -211,8 +227,8 @@ def fit_age_line(raw: RawOutputs, ages: NDArray[Any]) -> tuple[float, float]:
     return round(slope, 4), round(offset, 4)
 
 
-def fit_scale_factor(raw: RawOutputs, ages: NDArray[Any], calibration: Calibration) -> float:
-    """By how much to multiply a calibration's scales, so that its interval holds its level.
+def refit_scales(raw: RawOutputs, ages: NDArray[Any], calibration: Calibration) -> Calibration:
+    """The calibration with all scales multiplied so that its interval holds its level.
 
     Args:
         raw: Outputs for n labelled faces.
@@ -222,15 +238,16 @@ def fit_scale_factor(raw: RawOutputs, ages: NDArray[Any], calibration: Calibrati
     Raises:
         UsageError: There are too few faces.
     """
-    return _smallest_factor(raw, np.floor(ages), calibration, [np.ones(len(ages), bool)])
+    everyone = [np.ones(len(ages), bool)]
+    return _scaled(calibration, _smallest_factor(raw, _whole_years(ages), calibration, everyone))
 
 
-def fit_temperature_factor(
+def refit_temperatures(
     raw: RawOutputs, female: NDArray[np.bool_], calibration: Calibration
-) -> float:
-    """By how much to multiply a calibration's temperatures for the smallest log loss.
+) -> Calibration:
+    """The calibration with all temperatures multiplied for the smallest log loss.
 
-    It is 1 where nothing can be fitted: no face is wrong, or all have one gender.
+    It stays as it is where nothing can be fitted: no face is wrong, or all have one gender.
 
     Args:
         raw: Outputs for n labelled faces.
@@ -240,6 +257,8 @@ def fit_temperature_factor(
     stated = stated_gender(raw, calibration)
     wrong = (stated >= 0.5) != female
     if not wrong.any() or female.all() or not female.any():
-        return 1.0
+        return calibration
     losses = [float(_log_losses(stated, female, t).sum()) for t in TEMPERATURES]
-    return float(TEMPERATURES[int(np.argmin(losses))])
+    factor = float(TEMPERATURES[int(np.argmin(losses))])
+    temperatures = tuple(round(t * factor, 4) for t in calibration.gender_temperatures)
+    return replace(calibration, gender_temperatures=temperatures)

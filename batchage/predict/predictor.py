@@ -110,6 +110,9 @@ class Predictor:
         """Uncalibrated outputs for RGB uint8 `(S, S, 3)` crops.
 
         Where memory doesn't suffice for a batch, batches are half as large from then on.
+
+        Raises:
+            BundleError: The network gave what is no number.
         """
         parts: list[Mapping[str, FloatArray]] = []
         done = 0
@@ -132,6 +135,10 @@ class Predictor:
             np.concatenate([part[name] for part in parts])
             for name in ("age", "age_distribution", "gender")
         )
+        if not (np.isfinite(age).all() and np.isfinite(gender).all()):
+            raise BundleError(
+                f"{self.model_id}: gives no number for a face; use another model or precision"
+            )
         return RawOutputs(age[:, 0], mass, gender[:, 0])
 
     def _batch(self, crops: Sequence[ImageArray]) -> Mapping[str, FloatArray]:
@@ -149,8 +156,4 @@ class Predictor:
             BundleError: The network gave what is no number.
         """
         raw = self.predict_raw(crops)
-        if not (np.isfinite(raw.age).all() and np.isfinite(raw.gender).all()):
-            raise BundleError(
-                f"{self.model_id}: gives no number for a face; use another model or precision"
-            )
         return to_predictions(raw, self.calibration, self._min_confidence)

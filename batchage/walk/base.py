@@ -27,11 +27,7 @@ IMAGE_SUFFIXES = frozenset(
         ".avif",
     ]
 )
-
-
 _LIKE_ESCAPED = re.compile(r"\\(?=x[0-9a-f]{2})")
-
-
 DEFAULT_FILTER = ScanFilter()
 
 

@@ -55,7 +55,7 @@ def test_a_mistyped_variable_is_named(tmp_path, monkeypatch):
         "see batchage scan --help",
     ]
     assert result.stderr.splitlines() == [
-        f"batchage: BATCHAGE_{name} is no option and is ignored; {hint}"
+        f"batchage: BATCHAGE_{name} is not an option and is ignored; {hint}"
         for name, hint in zip(wrong, hints, strict=True)
     ]
 

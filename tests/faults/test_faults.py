@@ -79,7 +79,7 @@ def test_killed_scans_end_as_undisturbed_ones(undisturbed, tmp_path):
     kill_until_finished(undisturbed, tmp_path, 3, seed=1)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_fifty_kills(undisturbed, tmp_path):
     kill_until_finished(undisturbed, tmp_path, 50, seed=2)
 

@@ -42,7 +42,7 @@ def resident(pid):
     return sizes[0], sum(sizes)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_memory_is_flat(tmp_path):
     make_photos(tmp_path / "photos")

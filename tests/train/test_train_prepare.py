@@ -115,13 +115,19 @@ def test_labels_of_near_copies_agree_in_training_only(tmp_path):
         row(tmp_path, 4, "tested", noise=4, split="test", age_min=40.0),
         row(tmp_path, 5, age_min=20.0, age_max=29.0),
         row(tmp_path, 5, "range", noise=4, age_min=30.0, age_max=39.0),
+        row(tmp_path, 6, age_min=25.0),
+        row(tmp_path, 6, "within", noise=4, age_min=20.0, age_max=29.0),
+        row(tmp_path, 7, age_min=20.0, age_max=29.0),
+        row(tmp_path, 7, "shared", noise=4, age_min=25.0, age_max=34.0),
     ]
     found, changes = separated(rows)
     ages = [(r["age_min"], r["age_max"]) for r in found]
     assert ages[:2] == [(33.0, 33.0)] * 2
-    assert ages[6:] == [(20.0, 20.0), (40.0, 40.0), (25.0, 34.0), (25.0, 34.0)]
+    assert ages[6:] == [
+        (20.0, 20.0), (40.0, 40.0), *[(25.0, 34.0)] * 2, *[(25.0, 25.0)] * 2, *[(25.0, 29.0)] * 2
+    ]  # fmt: skip
     assert [r["split"] for r in found[2:6]] == ["left_out"] * 4
-    assert (changes.agreed, changes.contradicting) == (4, 4)
+    assert (changes.agreed, changes.contradicting) == (8, 4)
     kept, changes = separated(rows, agree=False)
     assert [r["age_min"] for r in kept] == [r["age_min"] for r in rows]
     assert [r["split"] for r in kept] == [r["split"] for r in rows]
