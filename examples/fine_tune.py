@@ -35,7 +35,7 @@ def main() -> None:
     labels = (arguments.labels or make_labels(output / "prints")).absolute()
     manifest, bundle = output / "manifest.parquet", output / "bundle"
     given = ("--manifest", manifest)
-    run("train.prepare", "--csv", labels, "--shares", "0.6", "0.4", "0", "-o", manifest)
+    run("train.prepare", "--csv", labels, "--shares", "0.5", "0.5", "0", "-o", manifest)
     run("train.fit", recipe, *given, "--weights", "vgg16-utkface", "-o", output / "run")
     run("train.export", output / "run", *given, "-o", bundle)
     print(f"now: batchage scan photos --model {bundle}")

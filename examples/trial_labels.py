@@ -20,7 +20,7 @@ from batchage.decode import decode
 PORTRAITS = Path(__file__).parent / "photos" / "portraits"
 
 
-def make_labels(folder: Path, count: int = 30) -> Path:
+def make_labels(folder: Path, count: int = 80) -> Path:
     """Turned, scaled and aged prints, with a table of labels; the table's path."""
     rng = np.random.default_rng(0)
     faces = [decode(PORTRAITS / name).pixels for name in ("collins.jpg", "hopper-grey.jpg")]

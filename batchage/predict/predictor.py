@@ -13,12 +13,13 @@ from batchage.config import DEFAULT_BATCH_SIZE
 from batchage.errors import BundleError
 from batchage.networks import Bundle, Compute, Forward, load_forward
 from batchage.predict.calibration import Calibration, RawOutputs, to_predictions
-from batchage.predict.network import Architecture, build_graph, build_network
+from batchage.predict.network import MAX_AGE, Architecture, build_graph, build_network
 from batchage.types import FloatArray, ImageArray, Prediction
 
 log = logging.getLogger("batchage")
 
 LARGEST_INPUT = 1024
+YEARS = np.arange(MAX_AGE + 1, dtype=np.float32)
 LARGEST_BATCH = 256
 """Faces; more seldom wait for a batch at once."""
 WORTH_DOUBLING = 0.9
@@ -131,15 +132,17 @@ class Predictor:
             return RawOutputs(
                 np.zeros(0, np.float32), np.zeros((0, 101), np.float32), np.zeros(0, np.float32)
             )
-        age, mass, gender = (
+        mass, gender = (
             np.concatenate([part[name] for part in parts])
-            for name in ("age", "age_distribution", "gender")
+            for name in ("age_distribution", "gender")
         )
+        # Summed up row by row: the network's own product depends on how many rows there are.
+        age = (mass * YEARS).sum(axis=1)
         if not (np.isfinite(age).all() and np.isfinite(gender).all()):
             raise BundleError(
                 f"{self.model_id}: gives no number for a face; use another model or precision"
             )
-        return RawOutputs(age[:, 0], mass, gender[:, 0])
+        return RawOutputs(age, mass, gender[:, 0])
 
     def _batch(self, crops: Sequence[ImageArray]) -> Mapping[str, FloatArray]:
         batch = np.stack(crops)

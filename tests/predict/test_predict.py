@@ -105,7 +105,9 @@ def test_what_is_no_number_is_no_prediction(bundle, monkeypatch):
     predictor = Predictor(bundle, FLOAT32)
     outputs = predictor._forward(np.stack(crops(2)))
     monkeypatch.setattr(
-        predictor, "_forward", lambda _: {**outputs, "age": outputs["age"] * np.nan}
+        predictor,
+        "_forward",
+        lambda _: {**outputs, "age_distribution": outputs["age_distribution"] * np.nan},
     )
     with pytest.raises(BundleError, match="no number"):
         predictor.predict(crops(2))
@@ -115,6 +117,18 @@ def test_age_is_the_expectation_of_its_distribution(predictor):
     raw = predictor.predict_raw(crops(5))
     assert np.allclose(raw.distribution.sum(axis=1), 1, atol=1e-4)
     assert np.allclose(raw.distribution @ np.arange(101), raw.age, atol=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_a_face_has_the_same_numbers_alone_and_among_others(precision):
+    shipped = load_bundle("vgg16-utkface", KIND)
+    predictor = Predictor(shipped, Compute("cpu", precision, "test"))
+    some = list(np.random.default_rng(0).integers(0, 256, (6, 128, 128, 3), np.uint8))
+    together = predictor.predict_raw(some)
+    for n in (1, 2, 5):
+        parts = [predictor.predict_raw(some[i : i + n]) for i in range(0, 6, n)]
+        assert np.array_equal(np.concatenate([p.age for p in parts]), together.age)
+        assert np.array_equal(np.concatenate([p.gender for p in parts]), together.gender)
 
 
 def test_bundle_round_trip_keeps_the_weights(bundle):
