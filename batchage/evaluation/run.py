@@ -68,7 +68,9 @@ def evaluate(
         OutputError: The folder can't be written.
     """
     folder = None if output is None else on_this_machine(output)
-    faces, found = read_columns(locate(table), COLUMNS).to_pylist(), read_csv(Path(labels))
+    # The labels first: Arrow's threads may abort a command that ends right after they began.
+    found = read_csv(Path(labels))
+    faces = read_columns(locate(table), COLUMNS).to_pylist()
     try:
         joined = join(faces, found)
     except UsageError as error:
