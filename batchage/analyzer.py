@@ -20,7 +20,7 @@ from batchage.errors import DecodeError, UsageError
 from batchage.networks import choose_compute, load_bundle
 from batchage.predict import KIND, Predictor
 from batchage.types import FaceRecord, ImageArray, box_sizes
-from batchage.write import FACES, face_values
+from batchage.write import face_values, tables_with
 
 Picture = NDArray[Any] | Image.Image | str | os.PathLike[str]
 NOT_OF_A_FACE = {
@@ -32,7 +32,6 @@ NOT_OF_A_FACE = {
     "crop",
     "model_id",
 }
-COLUMNS = ["image_index", *(name for name in FACES.names if name not in NOT_OF_A_FACE)]
 
 
 class Analyzer:
@@ -50,8 +49,9 @@ class Analyzer:
         """Load both networks.
 
         Args:
-            config: Detector, model, batch size, device, precisions, `tta` and
-                `min_gender_confidence` are taken from it; the defaults where it is missing.
+            config: Detector, model, batch size, device, precisions, `tta`,
+                `min_gender_confidence` and `age_threshold` are taken from it; the defaults where
+                it is missing.
 
         Raises:
             BatchageError: A bundle or device can't be used.
@@ -68,7 +68,10 @@ class Analyzer:
             self._config.batch_size,
             self._config.tta,
             self._config.min_gender_confidence,
+            self._config.age_threshold,
         )
+        columns = tables_with(self._config.age_threshold)["faces"].names
+        self._columns = ["image_index", *(name for name in columns if name not in NOT_OF_A_FACE)]
         self.model_id = self._predictor.model_id
 
     def analyze(self, images: Picture | Iterable[Picture]) -> pd.DataFrame:
@@ -107,7 +110,7 @@ class Analyzer:
             {"image_index": index, **face_values(record)}
             for index, record in zip(owners, records, strict=True)
         ]
-        return pd.DataFrame(rows, columns=COLUMNS)
+        return pd.DataFrame(rows, columns=self._columns)
 
 
 def _is_one_array(images: object) -> bool:

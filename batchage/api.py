@@ -191,8 +191,8 @@ def scan(*inputs: PathLike, config: ScanConfig | None = None, **settings: Any) -
         faces, images = read_table(paths.faces, FACES), read_table(paths.images, IMAGES)
         return ScanResult(faces, images, running.model_id)
     return ScanResult(
-        pa.Table.from_batches([faces_batch(kept, running.model_id)]),
-        pa.Table.from_batches([images_batch(kept)]),
+        pa.Table.from_batches([faces_batch(kept, running.model_id, chosen.age_threshold)]),
+        pa.Table.from_batches([images_batch(kept, chosen.age_threshold)]),
         running.model_id,
     )
 

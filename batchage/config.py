@@ -42,7 +42,7 @@ DEVICES = ("auto", "cpu", "gpu")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 DETECT_PRECISIONS = ("auto", "float32", "int8")
 DAY = 86_400
-RESULTS_VERSION = 5
+RESULTS_VERSION = 6
 """Raised when the same photos and settings give other rows: such tables aren't continued."""
 
 
@@ -231,6 +231,15 @@ class ScanConfig:
             check=Check(lambda x: 0.5 <= x < 1, "0.5 or more, below 1"),
         ),
     )
+    age_threshold: tuple[int, ...] = field(
+        default=(),
+        metadata=told(
+            "Add the probability of being younger than this, such as 18. It is no age check.",
+            FACES,
+            shown="AGE",
+            check=Check(lambda age: 1 <= age <= 100, "a whole number of years, 1 to 100"),
+        ),
+    )
     batch_size: int | None = field(
         default=None,
         metadata=told(
@@ -288,6 +297,7 @@ class ScanConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        object.__setattr__(self, "age_threshold", tuple(sorted({*self.age_threshold})))
         if self.update and self.overwrite:
             raise UsageError("--update and --overwrite contradict each other: give one of them")
         if self.engine == LOCAL and self.ray != RaySettings():
@@ -309,6 +319,7 @@ class ScanConfig:
             "model": self.model,
             "tta": self.tta,
             "min_gender_confidence": self.min_gender_confidence,
+            "age_threshold": self.age_threshold,
             "max_pixels": self.max_pixels,
             "thumbnails": _as_recorded(self.thumbnails),
             "crops": _as_recorded(self.crops),

@@ -260,9 +260,12 @@ def check_fields(instance: Any) -> None:
     for each in fields(instance):
         about: Told | None = each.metadata.get(_KEY)
         value = getattr(instance, each.name)
-        if about and about.check and value is not None and not about.check.holds(value):
-            name = each.name.replace("_", " ")
-            raise UsageError(f"{name} {value}: give {about.check.wanted}")
+        if about is None or about.check is None or value is None:
+            continue
+        for one in value if isinstance(value, tuple) else (value,):
+            if not about.check.holds(one):
+                name = each.name.replace("_", " ")
+                raise UsageError(f"{name} {one}: give {about.check.wanted}")
 
 
 def _hints(cls: type) -> dict[str, Any]:

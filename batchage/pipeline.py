@@ -135,7 +135,12 @@ class Pipeline:
             self._crops = CropWriter(config.crops, self._uploads)
         self.detector = create_detector(config.detector, config.detection, self.compute)
         self.predictor = Predictor(
-            bundle, self.compute, config.batch_size, config.tta, config.min_gender_confidence
+            bundle,
+            self.compute,
+            config.batch_size,
+            config.tta,
+            config.min_gender_confidence,
+            config.age_threshold,
         )
 
     @property

@@ -330,7 +330,7 @@ class _Statements:
         none = np.full(n, None, object)
         outcome = Outcome(
             faces.ages, faces.ages, self.ages, low, high, faces.genders, self.female,
-            np.ones(n, bool), none, {},
+            np.ones(n, bool), none,
         )  # fmt: skip
         ages = group_metrics(outcome.select(faces.is_exact))
         female = faces.genders[known] == "female"

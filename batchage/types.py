@@ -11,6 +11,7 @@ Conventions, for the whole package:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -214,6 +215,7 @@ class Prediction:
         age_high: Upper end of that interval.
         prob_female: Probability of the training labels' class `female`, 0…1.
         min_confidence: Probability below which no gender is stated.
+        prob_under: Probability of being younger than an age, by that age in years.
     """
 
     age_years: float
@@ -221,6 +223,7 @@ class Prediction:
     age_high: float
     prob_female: float
     min_confidence: float = 0.0
+    prob_under: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def gender(self) -> str | None:

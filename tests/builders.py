@@ -42,12 +42,12 @@ def make_face(box, index=0, age=34.2, prob_female=0.9):
     )
 
 
-def write_tables(output, records):
+def write_tables(output, records, **settings):
     """Both tables, of records that no scan made."""
     sink = FileSink(output, ScanConfig(overwrite=True))
     try:
         sink.open()
-        sink.begin({"version": "1", "model_id": "model@1", "settings": {}, "inputs": []})
+        sink.begin({"version": "1", "model_id": "model@1", "settings": settings, "inputs": []})
         assert len(list(sink.pending(record.ref for record in records))) == len(records)
         for record in records:
             sink.write(record)

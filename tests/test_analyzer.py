@@ -1,11 +1,12 @@
 """Pictures in memory, and detectors of one's own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 import batchage
-from batchage.analyzer import COLUMNS
 from batchage.errors import UsageError
 from tests.builders import make_bundle
 from tests.command import PHOTOS
@@ -21,7 +22,8 @@ def test_pictures_in_memory_give_the_rows_of_a_scan(config):
     found = batchage.Analyzer(config).analyze([Image.open(PHOTOS / name) for name in names])
     scanned = batchage.scan(*(PHOTOS / name for name in names), config=config).faces
     assert found.image_index.tolist() == [1, 2]
-    columns = [name for name in COLUMNS if name in scanned and name != "gender"]
+    columns = [name for name in found.columns if name in scanned and name != "gender"]
+    assert {"x1", "age_high", "gender_prob_female", "roll"} < {*columns}
     # These photos are small: nothing of them was decoded at a reduced scale.
     np.testing.assert_allclose(found[columns], scanned[columns], rtol=1e-3, atol=1e-3)
     assert found.gender.tolist() == scanned.gender.tolist()
@@ -33,7 +35,9 @@ def test_arrays_and_pil_pictures_are_the_same(config):
     both = analyzer.analyze([np.asarray(picture), picture])
     first, second = (both[both.image_index == i].drop(columns="image_index") for i in (0, 1))
     assert first.reset_index(drop=True).equals(second.reset_index(drop=True))
-    assert analyzer.analyze([]).columns.tolist() == COLUMNS
+    assert analyzer.analyze([]).columns.tolist() == both.columns.tolist()
+    with_probability = batchage.Analyzer(replace(config, age_threshold=(18,))).analyze(picture)
+    assert {*with_probability.columns} == {*both.columns, "prob_under_18"}
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 4), (0, 30, 3)])

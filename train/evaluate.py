@@ -16,6 +16,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,9 @@ from train.manifest import by_source, read_manifests, read_pixels
 BATCH = 32
 PLOTS = "plots"
 SWEEP_PICTURES = 1000
+AGE_EDGES = (3, 10, 18, 20, 30, 40, 50, 60, 70)
+"""Ages at which the stated probability of being younger is compared with what is so."""
+RULES_AT = (18, 20)
 SHRUNK_TO = (100, 60, 40, 25)
 BLURRED_BY = (1.0, 2.0, 4.0)
 
@@ -102,7 +106,7 @@ class Evaluator:
     def __init__(self, bundle: Bundle, compute: Compute, tta: bool = False) -> None:
         """Load both networks."""
         self.detector: Detector = create_detector(DEFAULT_DETECTOR, DetectorSettings(), compute)
-        self.predictor = Predictor(bundle, compute, BATCH, tta)
+        self.predictor = Predictor(bundle, compute, BATCH, tta, age_thresholds=AGE_EDGES)
 
     def run(self, rows: pa.Table, change: Change = lambda image: image) -> TestRun:
         """Detect, align and predict the pictures of `rows`, each after `change`."""
@@ -212,7 +216,7 @@ def evaluate(
     sets = by_source(read_manifests(manifests, "test"))
     for name, rows in sets.items():
         run = evaluator.run(rows)
-        metrics = results["sets"][name] = run.metrics(all_metrics)
+        metrics = results["sets"][name] = run.metrics(partial(all_metrics, rules_at=RULES_AT))
         prefix = f"{file_name_of(name)}-"
         plots += save_plots(run.outcome, metrics, output / PLOTS, prefix, coverage)
     if with_sweep:

@@ -87,7 +87,7 @@ class Labelled:
         return fit_calibration(
             self.raw.select(kept),
             self.column("age_min")[kept],
-            self.is_exact[kept],
+            self.column("age_max")[kept],
             np.array(self.rows["gender"].to_pylist(), object)[kept],
             self.column("source")[kept],
         )

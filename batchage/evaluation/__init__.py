@@ -7,12 +7,12 @@ from batchage.evaluation.metrics import (
     OLDEST,
     QUALITIES,
     Metrics,
-    Outcome,
     all_metrics,
     calibration_error,
     group_metrics,
     margin,
 )
+from batchage.evaluation.outcome import Outcome
 from batchage.evaluation.plots import save_plots
 from batchage.evaluation.run import Evaluation, evaluate
 from batchage.evaluation.tables import (

@@ -13,8 +13,10 @@ import numpy as np
 
 from batchage.errors import UsageError
 from batchage.evaluation.labels import Label
-from batchage.evaluation.metrics import QUALITIES, Outcome
+from batchage.evaluation.metrics import QUALITIES
+from batchage.evaluation.outcome import Outcome
 from batchage.types import FloatArray
+from batchage.write import age_thresholds_in
 
 PREDICTED_COLUMNS = ("age_years", "age_low", "age_high", "gender_prob_female")
 POSITION_COLUMNS = ("image_path", "root", "image_width", "image_height", "x1", "y1", "x2", "y2")
@@ -51,6 +53,7 @@ def outcome_of(labels: Sequence[Label], faces: Sequence[dict[str, Any]]) -> Outc
         return np.array([face[name] for face in faces], np.float64)
 
     age, low, high, prob_female = (column(name) for name in PREDICTED_COLUMNS)
+    thresholds = age_thresholds_in(faces[0]) if faces else []
     return Outcome(
         np.array([label.age_min for label in labels], np.float64),
         np.array([label.age_max for label in labels], np.float64),
@@ -62,6 +65,7 @@ def outcome_of(labels: Sequence[Label], faces: Sequence[dict[str, Any]]) -> Outc
         np.array([face["gender"] is not None for face in faces], bool),
         np.array([label.group for label in labels], object),
         {name: column(name) for name in QUALITIES},
+        {age: column(f"prob_under_{age}") for age in thresholds},
     )
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from batchage.evaluation.outcome import FloatVector, Mask, Outcome
+from batchage.evaluation.under_ages import Z95, under_age_metrics
 from batchage.types import NOT_SURE
 
-FloatVector = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 Metrics = dict[str, float | int | None]
 
 OLDEST = 130
@@ -24,7 +24,6 @@ AGE_EDGES = (0, 3, 6, 10, 15, *range(20, OLDEST + 20, 10))
 MOST_RANGES = 12
 """Ranges of age that have a row each."""
 CALIBRATION_BINS = 10
-Z95 = 1.96
 QUALITY_BINS = 5
 QUALITIES = {
     "face_size_px": "face size, px",
@@ -36,85 +35,6 @@ QUALITIES = {
 }
 """Columns of the faces table that may tell a bad face, and what reports call them."""
 SIGNED = {"yaw", "pitch", "roll"}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """Labels and predictions of n faces.
-
-    Attributes:
-        age_min: Labelled age in years `(n,)`, or the lower end of its range.
-        age_max: The same, or the upper end of the range, whose last year counts to its end.
-        age: Predicted age in years `(n,)`.
-        low: Lower end of the predicted interval `(n,)`; NaN where there is none.
-        high: Upper end `(n,)`.
-        gender: Labels `(n,)`: `male`, `female`, or None where unknown.
-        prob_female: Predicted probability of female `(n,)`.
-        is_sure: Whether a gender was stated `(n,)`.
-        group: The data set's own label of a group `(n,)`, or None.
-        quality: Columns `(n,)` by the names in `QUALITIES`; NaN where no face was detected.
-    """
-
-    age_min: FloatVector
-    age_max: FloatVector
-    age: FloatVector
-    low: FloatVector
-    high: FloatVector
-    gender: NDArray[np.object_]
-    prob_female: FloatVector
-    is_sure: Mask
-    group: NDArray[np.object_]
-    quality: dict[str, FloatVector]
-
-    def __len__(self) -> int:
-        return len(self.age)
-
-    def select(self, mask: Mask) -> Self:
-        """The faces in `mask`."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "quality"}
-        return type(self)(
-            **{name: value[mask] for name, value in values.items()},
-            quality={name: value[mask] for name, value in self.quality.items()},
-        )
-
-    @property
-    def exact(self) -> Mask:
-        """Whether the label is one age, not a range."""
-        return np.asarray(self.age_min == self.age_max)
-
-    @property
-    def age_error(self) -> FloatVector:
-        """Absolute error in years; for a range, the distance to it."""
-        upper = np.where(self.exact, self.age_max, self.age_max + 1)
-        return np.maximum(np.maximum(self.age_min - self.age, self.age - upper), 0)
-
-    @property
-    def age_in_range(self) -> Mask:
-        """Whether the predicted age, in completed years, lies in the label's range."""
-        return np.asarray((self.age >= self.age_min) & (self.age < self.age_max + 1))
-
-    @property
-    def covered(self) -> Mask:
-        """Whether the labelled age, in completed years, lies in the interval.
-
-        Of a range it says whether any of its years does.
-        """
-        return np.asarray((self.low <= self.age_max) & (np.floor(self.age_min) <= self.high))
-
-    @property
-    def female(self) -> Mask:
-        """Whether the label is female."""
-        return np.asarray(self.gender == "female")
-
-    @property
-    def gender_known(self) -> Mask:
-        """Whether there is a gender label."""
-        return np.asarray((self.gender == "male") | (self.gender == "female"))
-
-    @property
-    def gender_right(self) -> Mask:
-        """Whether the more probable gender is the label."""
-        return np.asarray((self.prob_female >= 0.5) == self.female)
 
 
 LABELS_BEHIND = {
@@ -289,8 +209,13 @@ def _margins(outcome: Outcome) -> Metrics:
     return {name: None if half is None else round(half, 4) for name, half in found.items()}
 
 
-def all_metrics(outcome: Outcome) -> dict[str, Any]:
-    """Everything that is reported of a labelled set, JSON-ready; ages in years, shares 0…1."""
+def all_metrics(outcome: Outcome, rules_at: Collection[int] | None = None) -> dict[str, Any]:
+    """Everything that is reported of a labelled set, JSON-ready; ages in years, shares 0…1.
+
+    Args:
+        outcome: Labels and predictions.
+        rules_at: Of the ages of `prob_under`, those at which rules are compared; None for all.
+    """
 
     def table(masks: dict[str, Mask]) -> dict[str, Metrics]:
         return {
@@ -311,6 +236,7 @@ def all_metrics(outcome: Outcome) -> dict[str, Any]:
             round(calibration_error(probability, female), 4) if known.any() else None
         ),
         "gender_confusion": _confusion(outcome),
+        "under_ages": under_age_metrics(outcome, rules_at),
         "subsets": table(_subsets(outcome)),
         "ages": table(_by_age(outcome)),
         "groups": table(_groups(outcome)),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchage.evaluation.metrics import LABELS_BEHIND, QUALITIES, Metrics, Outcome, reliability
+from batchage.evaluation.metrics import LABELS_BEHIND, QUALITIES, Metrics, reliability
+from batchage.evaluation.outcome import Outcome
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

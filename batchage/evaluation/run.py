@@ -70,7 +70,7 @@ def evaluate(
     folder = None if output is None else on_this_machine(output)
     # The labels first: Arrow's threads may abort a command that ends right after they began.
     found = read_csv(Path(labels))
-    faces = read_columns(locate(table), COLUMNS).to_pylist()
+    faces = read_columns(locate(table), COLUMNS, with_optional=True).to_pylist()
     try:
         joined = join(faces, found)
     except UsageError as error:

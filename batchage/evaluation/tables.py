@@ -72,6 +72,7 @@ def sections(metrics: Mapping[str, Any]) -> Iterator[Section]:
         titles = [name if name == NOT_SURE else f"predicted {name}" for name in confusion["male"]]
         yield Section("Gender", ["labelled", *titles], rows)
     yield group_section("By labelled age", metrics["ages"], "years")
+    yield from _under_sections(metrics["under_ages"])
     if metrics["groups"]:
         yield group_section("By the labels' group and gender", metrics["groups"])
     if metrics["groups_by_age"]:
@@ -79,6 +80,34 @@ def sections(metrics: Mapping[str, Any]) -> Iterator[Section]:
     for name, table in metrics["quality"].items():
         if len(table) > 1:
             yield group_section(f"By {QUALITIES[name]}, worst first", table)
+
+
+def _under_sections(under_ages: Mapping[str, Any]) -> Iterator[Section]:
+    """What is stated of being younger than some ages, and where rules put faces."""
+    if under_ages:
+        shares = ("share_under", "stated_share_under")
+        rows = [
+            [f"under {age}", f"{row['faces']:,}", *(f"{row[share]:.1%}" for share in shares)]
+            for age, row in under_ages.items()
+        ]
+        columns = ["", "faces", "share", "mean stated probability"]
+        yield Section("Younger than an age", columns, rows)
+    for age, row in under_ages.items():
+        if rules := row.get("rules"):
+            n_older = row["faces"] - row["faces_under"]
+            yield Section(
+                f"At {age}, by different rules; no rule makes this an age check",
+                [
+                    "what decides",
+                    f"called {age} or older of {row['faces_under']:,} under {age}",
+                    f"called under {age} of {n_older:,} others",
+                ],
+                [[name, *map(_share, sides.values())] for name, sides in rules.items()],
+            )
+
+
+def _share(share: Mapping[str, float]) -> str:
+    return "{value:.1%} ({low:.1%} to {high:.1%})".format(**share)
 
 
 def markdown_table(section: Section, level: int = 2) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +16,7 @@ CANDIDATE_YEARS = 117
 """Ages 0 to 116 may lie in an interval: the oldest that any label of UTKFace states."""
 COVERAGE = 0.9
 """Share of ages that the stated intervals are fitted to hold."""
+_CURVE_ENDINGS = ("_knots", "_scales", "_temperatures", "_slopes", "_offsets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,9 @@ class Calibration:
         gender_knots: Predicted ages in years, rising, at which `gender_temperatures` are given.
         gender_temperatures: Divide the gender's logit, by the predicted age: gender is hard to see
             in small children, whatever the network says.
+        under_knots: Ages in years, rising, at which the next two are given.
+        under_slopes: Factor of the logit of the distribution's mass below that age (Platt, 1999).
+        under_offsets: Added to that logit.
     """
 
     coverage: float = COVERAGE
@@ -43,6 +47,9 @@ class Calibration:
     age_scales: tuple[float, ...] = (1.0,)
     gender_knots: tuple[float, ...] = (0.0,)
     gender_temperatures: tuple[float, ...] = (1.0,)
+    under_knots: tuple[float, ...] = (0.0,)
+    under_slopes: tuple[float, ...] = (1.0,)
+    under_offsets: tuple[float, ...] = (0.0,)
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
@@ -64,11 +71,15 @@ class Calibration:
         for knots, heights in (
             (found.age_knots, found.age_scales),
             (found.gender_knots, found.gender_temperatures),
+            (found.under_knots, found.under_slopes),
+            (found.under_knots, found.under_offsets),
         ):
             if not knots or len(knots) != len(heights) or list(knots) != sorted({*knots}):
                 raise ValueError("knots must rise, and have a value each")
-            if not all(map(math.isfinite, knots)) or not all(0 < x < math.inf for x in heights):
-                raise ValueError("scales and temperatures must be above 0")
+            if not all(map(math.isfinite, (*knots, *heights))):
+                raise ValueError("knots and values must be numbers")
+        if min(*found.age_scales, *found.gender_temperatures, *found.under_slopes) <= 0:
+            raise ValueError("scales, temperatures and slopes must be above 0")
         return found
 
     def age_of(self, age: FloatArray) -> FloatArray:
@@ -85,7 +96,7 @@ class Calibration:
         return np.interp(age, self.gender_knots, self.gender_temperatures).astype(np.float32)
 
 
-_CURVES = ("age_knots", "age_scales", "gender_knots", "gender_temperatures")
+_CURVES = {field.name for field in fields(Calibration) if field.name.endswith(_CURVE_ENDINGS)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,12 +165,43 @@ def calibrated_interval(
     return np.asarray(ends, np.float32)
 
 
+def logit(probability: NDArray[Any]) -> NDArray[np.float64]:
+    """The logits of probabilities, which are kept off 0 and 1."""
+    p = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(p / (1 - p)))
+
+
+def sigmoid(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse of `logit`."""
+    return np.asarray(1 / (1 + np.exp(-value)))
+
+
 def scale_probability(
     probability: NDArray[Any], temperature: float | NDArray[Any]
 ) -> NDArray[np.float64]:
     """Probabilities `(n,)` whose logits are divided by `temperature`, one or `(n,)`."""
-    p = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
-    return 1 / (1 + np.exp(-np.log(p / (1 - p)) / temperature))
+    return sigmoid(logit(probability) / temperature)
+
+
+def mass_under(distribution: FloatArray, age: float) -> NDArray[np.float64]:
+    """The share `(n,)` of each distribution `(n, 101)` that lies below an age in years.
+
+    A year's mass is spread over it.
+    """
+    edges = np.arange(distribution.shape[1] + 1)
+    below = np.concatenate([np.zeros((len(distribution), 1)), distribution.cumsum(axis=1)], axis=1)
+    at = float(np.clip(age, 0, edges[-1]))
+    first = min(int(at), len(edges) - 2)
+    part = below[:, first] + (at - first) * (below[:, first + 1] - below[:, first])
+    return np.asarray(part / below[:, -1])
+
+
+def prob_under(raw: RawOutputs, calibration: Calibration, age: int) -> NDArray[np.float64]:
+    """The probability `(n,)` of being younger than `age`, as it is stated."""
+    network_age = (age - calibration.age_offset) / calibration.age_slope
+    slope = np.interp(age, calibration.under_knots, calibration.under_slopes)
+    offset = np.interp(age, calibration.under_knots, calibration.under_offsets)
+    return sigmoid(slope * logit(mass_under(raw.distribution, network_age)) + offset)
 
 
 def stated_gender(raw: RawOutputs, calibration: Calibration) -> NDArray[np.float64]:
@@ -168,7 +210,10 @@ def stated_gender(raw: RawOutputs, calibration: Calibration) -> NDArray[np.float
 
 
 def to_predictions(
-    raw: RawOutputs, calibration: Calibration, min_confidence: float = 0.0
+    raw: RawOutputs,
+    calibration: Calibration,
+    min_confidence: float = 0.0,
+    age_thresholds: Sequence[int] = (),
 ) -> list[Prediction]:
     """Calibrated predictions; the interval always contains the age, and never starts below 0.
 
@@ -176,14 +221,17 @@ def to_predictions(
         raw: Of n faces.
         calibration: Makes statements of them.
         min_confidence: Probability below which no gender is stated.
+        age_thresholds: Ages in years to state the probability of being younger than.
     """
-    columns = (
+    columns: list[NDArray[Any]] = [
         calibration.age_of(raw.age),
         calibrated_interval(raw, calibration),
         stated_gender(raw, calibration),
-    )
-    rows = np.column_stack(columns)
+    ]
+    columns += [prob_under(raw, calibration, age) for age in age_thresholds]
     return [
-        Prediction(float(age), float(low), float(high), float(female), min_confidence)
-        for age, low, high, female in rows
+        Prediction(
+            age, low, high, female, min_confidence, dict(zip(age_thresholds, under, strict=True))
+        )
+        for age, low, high, female, *under in np.column_stack(columns).tolist()
     ]

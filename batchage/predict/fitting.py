@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ from batchage.predict.calibration import (
     scale_probability,
     stated_gender,
 )
+from batchage.predict.under_ages import UNDER_KNOTS, fit_under
+from batchage.types import FloatArray
 
 Vector = NDArray[np.float64]
 AGE_KNOTS = tuple(float(age) for age in range(0, 101, 5))
@@ -39,6 +41,8 @@ TEMPERATURES = np.exp(np.linspace(-1.5, 2.0, 141))
 HALVINGS = 24
 LEAST_FACES = 50
 """Of a source that has a say of its own in the scales."""
+RANGES_MET = 0.95
+"""Share of a source's ranges that intervals have a year in common with."""
 SMALLEST = 1e-3
 REWEIGHTINGS = 30
 TINY = 1e-12
@@ -59,25 +63,30 @@ def conformal_rank(n: int, coverage: float = COVERAGE) -> int:
     return rank
 
 
-def fit_age_scales(raw: RawOutputs, ages: NDArray[Any], sources: NDArray[Any]) -> tuple[float, ...]:
+def fit_age_scales(
+    raw: RawOutputs, age_min: NDArray[Any], age_max: NDArray[Any], sources: NDArray[Any]
+) -> tuple[float, ...]:
     """The scales at `AGE_KNOTS` with which the interval holds `COVERAGE` of each source.
 
     At each age the largest scale that a source asks for is taken; then all are made smaller by one
-    factor, as far as every source is still covered.
+    factor, as far as every source is still covered. Of ranges it is known only which years may be
+    the age: their intervals have a year in common with `RANGES_MET` of them.
 
     Args:
         raw: Outputs for n labelled faces.
-        ages: `(n,)` true ages in years.
+        age_min: `(n,)` age in years, or the lower end of its range.
+        age_max: `(n,)` the same, or the last year of the range.
         sources: `(n,)`, where each face comes from.
 
     Raises:
-        UsageError: There are too few faces.
+        UsageError: There are too few faces with an exact age.
     """
-    ages = _whole_years(ages)
-    reach = interval_reach(raw, COVERAGE)
-    score = np.maximum((raw.age - ages) / reach[:, 0], (ages - raw.age) / reach[:, 1])
-    members = _groups(sources)
-    wanted = np.stack([_local_quantiles(score[own], ages[own]) for own in members])
+    exact = age_min == age_max
+    low, high = _whole_years(age_min), _whole_years(age_max)
+    ages, dated = low[exact], raw.select(exact)
+    reach = interval_reach(dated, COVERAGE)
+    score = np.maximum((dated.age - ages) / reach[:, 0], (ages - dated.age) / reach[:, 1])
+    wanted = np.stack([_local_quantiles(score[own], ages[own]) for own in _groups(sources[exact])])
     highest = np.where(np.isfinite(wanted), wanted, -np.inf).max(axis=0)
     known = np.isfinite(highest)
     if known.any():
@@ -86,7 +95,15 @@ def fit_age_scales(raw: RawOutputs, ages: NDArray[Any], sources: NDArray[Any]) -
         scales = np.full(len(AGE_KNOTS), np.sort(score)[conformal_rank(len(score)) - 1])
     # Where every age is told exactly, scales are 0.
     local = Calibration(age_knots=AGE_KNOTS, age_scales=tuple(np.maximum(scales, SMALLEST)))
-    return _scaled(local, _smallest_factor(raw, ages, local, members)).age_scales
+    demands = [
+        _Demand.of(dated.select(own), ages[own], ages[own], COVERAGE, COVERAGE)
+        for own in _groups(sources[exact])
+    ]
+    for source in np.unique(sources[~exact]):
+        own = ~exact & (sources == source)
+        if own.sum() >= LEAST_FACES:
+            demands.append(_Demand.of(raw.select(own), low[own], high[own], COVERAGE, RANGES_MET))
+    return _scaled(local, _smallest_factor(local, demands)).age_scales
 
 
 def _groups(sources: NDArray[Any]) -> list[NDArray[np.bool_]]:
@@ -107,29 +124,43 @@ def _scaled(calibration: Calibration, factor: float) -> Calibration:
     return replace(calibration, age_scales=tuple(max(scale, SMALLEST) for scale in scales))
 
 
-def _smallest_factor(
-    raw: RawOutputs,
-    ages: NDArray[Any],
-    calibration: Calibration,
-    members: Sequence[NDArray[np.bool_]],
-) -> float:
-    """The smallest factor of all scales with which every group of faces `(n,)` is covered."""
-    ranks = [conformal_rank(int(own.sum()), calibration.coverage) for own in members]
-    reach = interval_reach(raw, calibration.coverage)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Demand:
+    """Faces of which so many must have an interval that meets their label."""
 
-    def covers(factor: float) -> bool:
+    raw: RawOutputs
+    reach: FloatArray
+    low: Vector
+    high: Vector
+    rank: int
+
+    @classmethod
+    def of(
+        cls, raw: RawOutputs, low: Vector, high: Vector, coverage: float, share: float
+    ) -> _Demand:
+        """Of intervals that state `coverage`, a `share` must meet the labels `low` to `high`."""
+        reach = interval_reach(raw, coverage)
+        return cls(raw, reach, low, high, conformal_rank(len(low), share))
+
+    def is_met(self, calibration: Calibration) -> bool:
+        low, high = calibrated_interval(self.raw, calibration, self.reach).T
+        return bool(((low <= self.high) & (self.low <= high)).sum() >= self.rank)
+
+
+def _smallest_factor(calibration: Calibration, demands: Sequence[_Demand]) -> float:
+    """The smallest factor of all scales with which every demand is met."""
+
+    def suffices(factor: float) -> bool:
         scales = tuple(scale * factor for scale in calibration.age_scales)
         tried = replace(calibration, age_scales=scales)
-        low, high = calibrated_interval(raw, tried, reach).T
-        inside = (low <= ages) & (ages <= high)
-        return all(inside[own].sum() >= rank for own, rank in zip(members, ranks, strict=True))
+        return all(demand.is_met(tried) for demand in demands)
 
     least, most = 0.0, 1.0
-    while not covers(most):
+    while not suffices(most):
         most *= 2
     for _ in range(HALVINGS):
         middle = (least + most) / 2
-        least, most = (least, middle) if covers(middle) else (middle, most)
+        least, most = (least, middle) if suffices(middle) else (middle, most)
     return most
 
 
@@ -174,17 +205,17 @@ def _log_losses(probability: NDArray[Any], female: NDArray[np.bool_], temperatur
 
 def fit_calibration(
     raw: RawOutputs,
-    ages: NDArray[Any],
-    is_exact: NDArray[np.bool_],
+    age_min: NDArray[Any],
+    age_max: NDArray[Any],
     genders: NDArray[np.object_],
     sources: NDArray[Any],
 ) -> Calibration:
-    """A calibration fitted on labelled faces; those without exact age or gender are passed over.
+    """A calibration fitted on labelled faces; what a label doesn't say is passed over.
 
     Args:
         raw: Outputs for n faces.
-        ages: `(n,)` in years.
-        is_exact: `(n,)`, whether an age is exact.
+        age_min: `(n,)` age in years, or the lower end of its range.
+        age_max: `(n,)` the same, or the last year of the range.
         genders: `(n,)`: `male`, `female` or None.
         sources: `(n,)`, where each face comes from.
 
@@ -192,15 +223,20 @@ def fit_calibration(
         UsageError: There are too few labels.
     """
     known = np.array([gender is not None for gender in genders], bool)
+    is_exact = age_min == age_max
     if not is_exact.any() or not known.any():
         raise UsageError("faces with an exact age and faces with a gender are needed")
-    scales = fit_age_scales(raw.select(is_exact), ages[is_exact], sources[is_exact])
+    scales = fit_age_scales(raw, age_min, age_max, sources)
     temperatures = fit_temperatures(raw.select(known), genders[known] == "female")
+    under = fit_under(raw, age_min, age_max, sources)
     return Calibration(
         age_knots=AGE_KNOTS,
         age_scales=scales,
         gender_knots=GENDER_KNOTS,
         gender_temperatures=temperatures,
+        under_knots=tuple(map(float, UNDER_KNOTS)),
+        under_slopes=under.slopes,
+        under_offsets=under.offsets,
     )
 
 
@@ -238,8 +274,9 @@ def refit_scales(raw: RawOutputs, ages: NDArray[Any], calibration: Calibration) 
     Raises:
         UsageError: There are too few faces.
     """
-    everyone = [np.ones(len(ages), bool)]
-    return _scaled(calibration, _smallest_factor(raw, _whole_years(ages), calibration, everyone))
+    years, level = _whole_years(ages), calibration.coverage
+    demand = _Demand.of(raw, years, years, level, level)
+    return _scaled(calibration, _smallest_factor(calibration, [demand]))
 
 
 def refit_temperatures(

@@ -69,6 +69,7 @@ class Predictor:
         batch_size: int | None = None,
         tta: bool = False,
         min_confidence: float = 0.0,
+        age_thresholds: Sequence[int] = (),
     ) -> None:
         """Build the network in `compute`'s precision and load the weights.
 
@@ -78,12 +79,14 @@ class Predictor:
             batch_size: Crops the network takes at once, as of `ScanConfig`.
             tta: Test-time augmentation: average the outputs for each crop and its mirror image.
             min_confidence: Probability below which no gender is stated.
+            age_thresholds: Ages in years to state the probability of being younger than.
 
         Raises:
             BundleError: A setting is missing or the weights don't fit.
         """
         self.model_id = bundle.model_id
         self._tta, self._min_confidence = tta, min_confidence
+        self._age_thresholds = age_thresholds
         try:
             self.input_size = bundle.spec["input_size"]
             if not (type(self.input_size) is int and 32 <= self.input_size <= LARGEST_INPUT):
@@ -159,4 +162,4 @@ class Predictor:
             BundleError: The network gave what is no number.
         """
         raw = self.predict_raw(crops)
-        return to_predictions(raw, self.calibration, self._min_confidence)
+        return to_predictions(raw, self.calibration, self._min_confidence, self._age_thresholds)

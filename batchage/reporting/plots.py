@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from batchage.drawing import LABEL_STYLES
+from batchage.predict import COVERAGE
 from batchage.types import NOT_SURE
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _uncertainty(axes: Axes, faces: pd.DataFrame) -> None:
     axes.vlines(names, spread[0.25], spread[0.75], color=INK)
     axes.set(
         xlabel="estimated age (years)",
-        ylabel="width of the interval (years)",
+        ylabel=f"width of the {COVERAGE:.0%} interval (years)",
         title="Uncertainty of the age: median and middle half",
     )
 

@@ -113,7 +113,7 @@ class _Faces:
 
     def __init__(self, source: OutputPaths) -> None:
         self._pieces = read_pieces(source.faces, FACES)
-        self._rest = FACES.empty_table()
+        self._rest = next(self._pieces, FACES.empty_table())
 
     def take(self, n: int) -> pa.Table:
         taken = [self._rest.slice(0, n)]

@@ -359,7 +359,7 @@ class FileSink(Sink):
 
     def _save(self) -> None:
         if self._waiting:
-            self._parts.write(self._waiting, self._about["model_id"])
+            self._parts.write(self._waiting, self._about)
             self._waiting = []
         self._saved_at = time.monotonic()
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from batchage.write import (
     IMAGES,
     OutputPaths,
     Rows,
+    age_thresholds_of,
     faces_batch,
     files_of,
     images_batch,
@@ -218,8 +219,8 @@ class Parts:
     def _paths(self, number: int) -> OutputPaths:
         return output_paths(self.folder.path / f"{number:05}.parquet")
 
-    def write(self, records: Sequence[ImageRecord], model_id: str) -> None:
-        """Add a part.
+    def write(self, records: Sequence[ImageRecord], about: Mapping[str, Any]) -> None:
+        """Add a part of a scan.
 
         Raises:
             OutputError: It can't be written; the folder is as before.
@@ -229,9 +230,10 @@ class Parts:
             if self._next is None:
                 self._next = max(self._numbers(), default=-1) + 1
             paths = self._paths(self._next)
+            ages = age_thresholds_of(about)
             tables = {
-                paths.faces: faces_batch(records, model_id),
-                paths.images: images_batch(records),
+                paths.faces: faces_batch(records, about["model_id"], ages),
+                paths.images: images_batch(records, ages),
             }
             for path, batch in tables.items():
                 content = pa.BufferOutputStream()

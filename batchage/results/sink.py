@@ -16,12 +16,13 @@ from batchage.results.tally import Tally
 from batchage.types import ImageRecord, ImageRef
 from batchage.write import (
     CSV,
-    FACES,
     OutputPaths,
     TableWriter,
+    age_thresholds_of,
     faces_batch,
     images_batch,
     modified_at,
+    tables_with,
 )
 
 STREAM_NAME = "standard output"
@@ -129,18 +130,19 @@ class StreamSink(Sink):
         self._stream = stream or sys.stdout.buffer
         self._writer: TableWriter | None = None
         self._model_id = ""
+        self._ages: list[int] = []
 
     def begin(self, about: dict[str, Any]) -> None:
         """Write the header."""
-        self._model_id = about["model_id"]
+        self._model_id, self._ages = about["model_id"], age_thresholds_of(about)
         with as_output_error(STREAM_NAME, STREAM_REMEDY):
-            self._writer = CSV.open_writer(self._stream, FACES, {})
+            self._writer = CSV.open_writer(self._stream, tables_with(self._ages)["faces"], {})
 
     def write(self, record: ImageRecord) -> None:
         """Write the faces of one file."""
         assert self._writer
-        faces = faces_batch([record], self._model_id)
-        self.tally.add(images_batch([record]), faces)
+        faces = faces_batch([record], self._model_id, self._ages)
+        self.tally.add(images_batch([record], self._ages), faces)
         with as_output_error(STREAM_NAME, STREAM_REMEDY):
             self._writer.write(faces)
             self._stream.flush()

@@ -8,10 +8,13 @@ from batchage.write.read import read_columns, read_pieces, read_table
 from batchage.write.schema import (
     FACES,
     IMAGES,
+    age_thresholds_in,
+    age_thresholds_of,
     face_values,
     faces_batch,
     images_batch,
     modified_at,
+    tables_with,
 )
 from batchage.write.tables import Rows, TablesWriter
 
@@ -25,6 +28,8 @@ __all__ = [
     "TableFormat",
     "TableWriter",
     "TablesWriter",
+    "age_thresholds_in",
+    "age_thresholds_of",
     "face_values",
     "faces_batch",
     "files_of",
@@ -35,5 +40,6 @@ __all__ = [
     "read_pieces",
     "read_table",
     "require_place",
+    "tables_with",
     "unescape_cell",
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal, Protocol
 
 from batchage.errors import UsageError
 from batchage.plugins import Registry
+from batchage.write.schema import as_found
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +42,7 @@ class TableFormat(Protocol):
     def read(self, stream: BinaryIO, schema: pa.Schema) -> pa.Table:
         """The table in a file that a writer of this format made, in `schema`'s types.
 
-        Columns are found by name; others than `schema`'s are left out.
+        Columns are found by name; others than `schema`'s and its optional ones are left out.
 
         Raises:
             ValueError: It isn't such a file, or a column is missing.
@@ -70,8 +71,10 @@ class BothFormat(Protocol):
 
     holds_both: ClassVar[Literal[True]]
 
-    def open_writer(self, path: Path, metadata: Mapping[str, str]) -> BothWriter:
-        """A writer of a new file.
+    def open_writer(
+        self, path: Path, schemas: Mapping[str, pa.Schema], metadata: Mapping[str, str]
+    ) -> BothWriter:
+        """A writer of a new file for tables with `schemas`, by their names in `TABLES`.
 
         Raises:
             OSError: It can't be made; also later, from the writer, where there is no more room.
@@ -122,6 +125,7 @@ def in_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
     Raises:
         ValueError: One is missing, or can't be of that type.
     """
+    schema = as_found(schema, table.column_names)
     require_columns(table.column_names, schema)
     return table.select(schema.names).cast(schema.with_metadata(table.schema.metadata))
 

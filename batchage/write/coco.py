@@ -108,7 +108,9 @@ class CocoFormat:
 
     holds_both: ClassVar[Literal[True]] = True
 
-    def open_writer(self, path: Path, metadata: Mapping[str, str]) -> CocoWriter:
+    def open_writer(
+        self, path: Path, schemas: Mapping[str, pa.Schema], metadata: Mapping[str, str]
+    ) -> CocoWriter:
         """A writer of a new file."""
         return CocoWriter(path, metadata)
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from batchage.write.base import require_columns
+from batchage.write.schema import as_found
 
 PIECE_BYTES = 64 << 20
 """Read at once."""
@@ -97,12 +98,13 @@ class CsvFormat:
         for rows in _whole_rows(stream):
             table = _parse(rows, schema, names)
             names = table.column_names
-            require_columns(names, schema)
+            found = as_found(schema, names)
+            require_columns(names, found)
             columns = [
                 _texts(table[field.name], field) if _is_text(field.type) else table[field.name]
-                for field in schema
+                for field in found
             ]
-            yield pa.table(dict(zip(schema.names, columns, strict=True))).cast(schema)
+            yield pa.table(dict(zip(found.names, columns, strict=True))).cast(found)
 
 
 def _whole_rows(stream: BinaryIO) -> Iterator[bytes]:

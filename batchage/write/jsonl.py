@@ -43,7 +43,7 @@ class JsonLinesFormat:
 
     def read(self, stream: BinaryIO, schema: pa.Schema) -> pa.Table:
         """The table in a file, in `schema`'s types."""
-        return pa.concat_tables([table_of([], schema), *self.read_pieces(stream, schema)])
+        return pa.concat_tables([*self.read_pieces(stream, schema)] or [table_of([], schema)])
 
     def read_pieces(self, stream: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
         """The same, some lines at a time."""

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchage.write.base import require_columns
+from batchage.write.schema import as_found
 
 
 def plain_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
@@ -41,6 +42,8 @@ def table_of(rows: Sequence[Any], schema: pa.Schema) -> pa.Table:
     Raises:
         ValueError: A row is none, has no value for a column, or one of another kind.
     """
+    if rows and isinstance(rows[0], dict):
+        schema = as_found(schema, rows[0])
     for row in rows:
         require_columns(row if isinstance(row, dict) else (), schema)
     for field in schema:

@@ -11,7 +11,7 @@ from batchage.places import AnyPath, folder_at, open_input
 from batchage.write.base import check_suffix, table_format
 from batchage.write.parquet import FORMAT as PARQUET
 from batchage.write.paths import ABOUT, part_name, part_names
-from batchage.write.schema import FACES, IMAGES, TABLES
+from batchage.write.schema import FACES, IMAGES, TABLES, as_found
 
 
 def read_table(path: AnyPath, schema: pa.Schema | None = None) -> pa.Table:
@@ -73,13 +73,18 @@ def _dataset_files(path: AnyPath, schema: pa.Schema) -> list[AnyPath]:
     return [table / name for name in names]
 
 
-def read_columns(path: AnyPath, names: Sequence[str]) -> pa.Table:
+def read_columns(path: AnyPath, names: Sequence[str], with_optional: bool = False) -> pa.Table:
     """Columns of a table that a scan wrote.
+
+    Args:
+        path: The table.
+        names: The columns.
+        with_optional: Whether those follow that only some tables have.
 
     Raises:
         UsageError: It isn't one, or not the one that has them.
     """
-    wanted = FACES if set(names) <= set(FACES.names) else IMAGES
+    wanted = FACES if set(names) <= {*as_found(FACES, names).names} else IMAGES
     holds_both = not check_suffix(path) or table_format(path).holds_both
     try:
         table = read_table(path, wanted if holds_both else None)
@@ -91,4 +96,6 @@ def read_columns(path: AnyPath, names: Sequence[str]) -> pa.Table:
     if missing := [name for name in names if name not in table.column_names]:
         other = "images" if missing[0] in FACES.names else "faces"
         raise UsageError(f"{path}: is the table of {other}, which has no column {missing[0]}")
-    return table.select(list(names))
+    known = {*FACES.names, *IMAGES.names, *names}
+    optional = [name for name in table.column_names if name not in known] if with_optional else []
+    return table.select([*names, *optional])

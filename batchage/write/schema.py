@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,6 +72,63 @@ IMAGES = pa.schema(
 )
 
 TABLES = {"faces": FACES, "images": IMAGES}
+_PROB_UNDER = re.compile(r"(?:max_)?prob_under_(\d+)")
+
+
+def tables_with(age_thresholds: Sequence[int]) -> dict[str, pa.Schema]:
+    """The schemas of a scan's tables, by their names in `TABLES`.
+
+    Args:
+        age_thresholds: Ages in years that the probability of being younger is given for.
+    """
+    return {
+        "faces": _extended(
+            FACES,
+            "gender_prob_female",
+            [
+                _field(f"prob_under_{age}", pa.float32(), f"probability of being under {age}")
+                for age in age_thresholds
+            ],
+        ),
+        "images": _extended(
+            IMAGES,
+            "n_faces",
+            [
+                _field(
+                    f"max_prob_under_{age}",
+                    pa.float32(),
+                    f"the largest of its faces' probabilities of being under {age}",
+                    True,
+                )
+                for age in age_thresholds
+            ],
+        ),
+    }
+
+
+def _extended(schema: pa.Schema, after: str, columns: Sequence[pa.Field]) -> pa.Schema:
+    """The schema with more columns; itself where there are none."""
+    for place, column in enumerate(columns, schema.get_field_index(after) + 1):
+        schema = schema.insert(place, column)
+    return schema
+
+
+def as_found(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
+    """`FACES` or `IMAGES`, with those optional columns that a table with `names` has."""
+    part = next((part for part, known in TABLES.items() if known is schema), None)
+    return tables_with(age_thresholds_in(names))[part] if part else schema
+
+
+def age_thresholds_in(names: Iterable[str]) -> list[int]:
+    """The ages of a table's optional columns."""
+    return [int(match[1]) for match in map(_PROB_UNDER.fullmatch, names) if match]
+
+
+def age_thresholds_of(about: Mapping[str, Any]) -> list[int]:
+    """Those of a scan, from what it was made with; none where that doesn't say."""
+    settings = about.get("settings")
+    found = settings.get("age_threshold") if isinstance(settings, dict) else None
+    return [age for age in found if type(age) is int] if isinstance(found, list | tuple) else []
 
 
 def without_dictionaries(schema: pa.Schema) -> pa.Schema:
@@ -115,6 +173,7 @@ def face_values(face: FaceRecord) -> dict[str, Any]:
         "age_high": _finite(predicted.age_high),
         "gender": predicted.gender,
         "gender_prob_female": predicted.prob_female,
+        **{f"prob_under_{age}": value for age, value in predicted.prob_under.items()},
         "face_size_px": float(box_sizes(face.box)),
         "sharpness": face.sharpness,
         "yaw": face.pose.yaw,
@@ -136,6 +195,12 @@ def _face_row(record: ImageRecord, face: FaceRecord, model_id: str) -> dict[str,
     }
 
 
+def _largest_prob_under(record: ImageRecord) -> dict[str, float]:
+    found = [face.prediction.prob_under for face in record.faces]
+    ages = found[0] if found else ()
+    return {f"max_prob_under_{age}": max(each[age] for each in found) for age in ages}
+
+
 def _image_row(record: ImageRecord) -> dict[str, Any]:
     return {
         "image_path": record.ref.relative,
@@ -149,17 +214,21 @@ def _image_row(record: ImageRecord) -> dict[str, Any]:
         "status": str(record.status),
         "error": _valid_unicode(record.error),
         "n_faces": len(record.faces),
+        **_largest_prob_under(record),
         "seconds": record.seconds,
         "thumbnail": record.thumbnail,
     }
 
 
-def faces_batch(records: Sequence[ImageRecord], model_id: str) -> pa.RecordBatch:
-    """The faces of `records` as rows of `FACES`."""
+def faces_batch(
+    records: Sequence[ImageRecord], model_id: str, age_thresholds: Sequence[int]
+) -> pa.RecordBatch:
+    """The faces of `records` as rows of `FACES`, with the optional columns of these ages."""
     rows = [_face_row(record, face, model_id) for record in records for face in record.faces]
-    return pa.RecordBatch.from_pylist(rows, schema=FACES)
+    return pa.RecordBatch.from_pylist(rows, schema=tables_with(age_thresholds)["faces"])
 
 
-def images_batch(records: Sequence[ImageRecord]) -> pa.RecordBatch:
-    """`records` as rows of `IMAGES`."""
-    return pa.RecordBatch.from_pylist([_image_row(record) for record in records], schema=IMAGES)
+def images_batch(records: Sequence[ImageRecord], age_thresholds: Sequence[int]) -> pa.RecordBatch:
+    """`records` as rows of `IMAGES`, with the optional columns of these ages."""
+    rows = [_image_row(record) for record in records]
+    return pa.RecordBatch.from_pylist(rows, schema=tables_with(age_thresholds)["images"])

@@ -16,9 +16,10 @@ import pyarrow as pa
 
 from batchage.places import AnyPath
 from batchage.write.plain import plain_rows, table_of
-from batchage.write.schema import TABLES
+from batchage.write.schema import TABLES, as_found
 
 KEYS = {"faces": "root, image_path, face_index", "images": "root, image_path"}
+_COLUMNS = "SELECT name FROM pragma_table_info(?, 'main')"
 
 
 @contextlib.contextmanager
@@ -41,7 +42,9 @@ def _declaration(field: pa.Field) -> str:
 class SqliteWriter:
     """Streams both tables."""
 
-    def __init__(self, path: Path, metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self, path: Path, schemas: Mapping[str, pa.Schema], metadata: Mapping[str, str]
+    ) -> None:
         """Make the tables."""
         path.unlink(missing_ok=True)
         with _as_os_error():
@@ -49,7 +52,7 @@ class SqliteWriter:
             self._database = sqlite3.connect(path, check_same_thread=False)
             # The file counts when it is whole: there is nothing to roll back to.
             self._database.execute("PRAGMA journal_mode = OFF")
-            for name, schema in TABLES.items():
+            for name, schema in schemas.items():
                 columns = ", ".join(map(_declaration, schema))
                 self._database.execute(
                     f"CREATE TABLE {name} ({columns}, PRIMARY KEY ({KEYS[name]}))"
@@ -61,7 +64,7 @@ class SqliteWriter:
         """Append rows."""
         with _as_os_error():
             for name, table in (("images", images), ("faces", faces)):
-                values = ", ".join(f":{column}" for column in TABLES[name].names)
+                values = ", ".join(f":{column}" for column in table.column_names)
                 self._database.executemany(
                     f"INSERT INTO {name} VALUES ({values})", plain_rows(table)
                 )
@@ -80,9 +83,11 @@ class SqliteFormat:
 
     holds_both: ClassVar[Literal[True]] = True
 
-    def open_writer(self, path: Path, metadata: Mapping[str, str]) -> SqliteWriter:
+    def open_writer(
+        self, path: Path, schemas: Mapping[str, pa.Schema], metadata: Mapping[str, str]
+    ) -> SqliteWriter:
         """A writer of a new database."""
-        return SqliteWriter(path, metadata)
+        return SqliteWriter(path, schemas, metadata)
 
     def read(self, path: AnyPath, schema: pa.Schema) -> pa.Table:
         """One of its tables, rows in the order they were written."""
@@ -98,7 +103,8 @@ class SqliteFormat:
                 # A database may come from anywhere: none of its own code is run.
                 database.execute("PRAGMA trusted_schema = OFF")
                 database.row_factory = sqlite3.Row
-                columns = ", ".join(schema.names)
+                has = [row[0] for row in database.execute(_COLUMNS, [name])]
+                columns = ", ".join(as_found(schema, has).names)
                 rows = database.execute(f"SELECT {columns} FROM main.{name} ORDER BY rowid")
                 return table_of([dict(row) for row in rows], schema)
         except sqlite3.Error as error:

@@ -17,7 +17,7 @@ from batchage.places import AnyPath, Folder, as_output_error, folder_at, put_int
 from batchage.write.base import BothFormat, TableFormat, table_format
 from batchage.write.parquet import FORMAT as PARQUET
 from batchage.write.paths import ABOUT, OutputPaths, part_name, part_names
-from batchage.write.schema import TABLES, without_dictionaries
+from batchage.write.schema import age_thresholds_of, tables_with, without_dictionaries
 
 ROWS_PER_BATCH = 4096
 PHOTOS_PER_FILE = 1_000_000
@@ -61,15 +61,22 @@ class Rows:
                 raise ValueError("the rows of faces and images are not in the same order any more")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kind:
+    """What all tables of an output have in common."""
+
+    schemas: Mapping[str, pa.Schema]
+    metadata: Mapping[str, str]
+
+
 class _OneTable:
     """A file with one table; small pieces are gathered into larger ones."""
 
     def __init__(
-        self, path: AnyPath, partials: Folder, form: TableFormat, metadata: Mapping[str, str],
-        part: str,
-    ) -> None:  # fmt: skip
+        self, path: AnyPath, partials: Folder, form: TableFormat, kind: _Kind, part: str
+    ) -> None:
         self.path = path
-        self._part, self._schema = part, TABLES[part]
+        self._part, self._schema = part, kind.schemas[part]
         self._plain = without_dictionaries(self._schema)
         self._waiting: list[pa.Table] = []
         self._is_closed = False
@@ -78,7 +85,7 @@ class _OneTable:
             # The files of a dataset's two tables have the same names.
             self._pending = folder.begin(path.name, partials, f"{part}-{path.name}.partial")
         self.can_wait = self._pending.can_wait
-        self._writer = form.open_writer(self._pending.stream, self._schema, metadata)
+        self._writer = form.open_writer(self._pending.stream, self._schema, kind.metadata)
 
     def write(self, rows: Rows) -> None:
         # Without its dictionaries: each slice of a table would bring along the whole one.
@@ -137,13 +144,13 @@ class _TwoFiles(_Output):
     """A file for each table."""
 
     def __init__(
-        self, paths: OutputPaths, partials: Folder, form: TableFormat, metadata: Mapping[str, str]
+        self, paths: OutputPaths, partials: Folder, form: TableFormat, kind: _Kind
     ) -> None:
         self._about = paths.about
         self._files: list[_OneTable] = []
         try:
             for path, part in ((paths.faces, "faces"), (paths.images, "images")):
-                self._files.append(_OneTable(path, partials, form, metadata, part))
+                self._files.append(_OneTable(path, partials, form, kind, part))
         except BaseException:
             self.discard()
             raise
@@ -171,16 +178,14 @@ class _TwoFiles(_Output):
 class _OneFile(_Output):
     """A file with both tables."""
 
-    def __init__(
-        self, paths: OutputPaths, partials: Folder, form: BothFormat, metadata: Mapping[str, str]
-    ) -> None:
+    def __init__(self, paths: OutputPaths, partials: Folder, form: BothFormat, kind: _Kind) -> None:
         assert isinstance(paths.faces, Path)
         assert isinstance(partials.path, Path)
         self._path, self._about = paths.faces, paths.about
         self._partial = partials.path / f"{self._path.name}.partial"
         self._is_closed = False
         with as_output_error(self._path):
-            self._writer = form.open_writer(self._partial, metadata)
+            self._writer = form.open_writer(self._partial, kind.schemas, kind.metadata)
 
     def write(self, rows: Rows) -> None:
         with as_output_error(self._path):
@@ -211,8 +216,8 @@ class _Dataset(_Output):
     `_scan.json` is removed before the first of them is in its place, and written after the last.
     """
 
-    def __init__(self, paths: OutputPaths, partials: Folder, metadata: Mapping[str, str]) -> None:
-        self._paths, self._partials, self._metadata = paths, partials, metadata
+    def __init__(self, paths: OutputPaths, partials: Folder, kind: _Kind) -> None:
+        self._paths, self._partials, self._kind = paths, partials, kind
         self._folder = folder_at(paths.output)
         self._finished: list[_OneTable] = []
         self._open: list[_OneTable] = []
@@ -225,7 +230,7 @@ class _Dataset(_Output):
         self._n_files, self._n_photos = self._n_files + 1, 0
         try:
             for table, part in ((self._paths.faces, "faces"), (self._paths.images, "images")):
-                file = _OneTable(table / name, self._partials, PARQUET, self._metadata, part)
+                file = _OneTable(table / name, self._partials, PARQUET, self._kind, part)
                 self._open.append(file)
         except BaseException:
             self.discard()
@@ -299,16 +304,17 @@ class TablesWriter:
         """
         self._about = about
         metadata = {k: v if isinstance(v, str) else json.dumps(v) for k, v in about.items()}
+        kind = _Kind(tables_with(age_thresholds_of(about)), metadata)
         partials = folder_at(folder)
         self._output: _Output
         if paths.is_dataset:
-            self._output = _Dataset(paths, partials, metadata)
+            self._output = _Dataset(paths, partials, kind)
             return
         form = table_format(paths.faces)
         if form.holds_both:
-            self._output = _OneFile(paths, partials, form, metadata)
+            self._output = _OneFile(paths, partials, form, kind)
         else:
-            self._output = _TwoFiles(paths, partials, form, metadata)
+            self._output = _TwoFiles(paths, partials, form, kind)
 
     def __enter__(self) -> Self:
         return self

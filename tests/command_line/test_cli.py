@@ -376,9 +376,36 @@ def test_a_gender_that_is_not_sure_enough_is_left_empty(tmp_path):
         assert thumbnail.read_bytes() == (tmp_path / "drawn" / thumbnail.name).read_bytes()
 
 
+def test_the_probability_of_being_younger_is_a_column_and_a_setting(tmp_path):
+    options = ["--age-threshold", "60", "--age-threshold", "18", "--age-threshold", "60"]
+    result = run("scan", PHOTOS, "-o", "r.csv", *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    faces = read_table(tmp_path / "r.csv").to_pandas()
+    assert ((faces.prob_under_18 >= 0) & (faces.prob_under_18 <= faces.prob_under_60)).all()
+    assert faces.prob_under_60[faces.age_years < 45].mean() > 0.5
+    images = read_table(tmp_path / "r.images.csv").to_pandas()
+    largest = faces.groupby("image_path").prob_under_60.max()
+    found = images[images.n_faces > 0].set_index("image_path").max_prob_under_60
+    assert found.sort_index().equals(largest.sort_index().rename("max_prob_under_60"))
+    refused = run("scan", PHOTOS, "-o", "r.csv", "--update", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "age_threshold [18, 60] instead of []" in one_sentence(refused)
+    kept = run("scan", PHOTOS, "-o", "r.csv", "--update", *options, cwd=tmp_path)
+    assert kept.returncode == 0, kept.stderr
+    assert read_table(tmp_path / "r.csv").to_pandas().equals(faces)
+    streamed = run("scan", PHOTOS, "-o", "-", "--age-threshold", "18", cwd=tmp_path)
+    header = streamed.stdout.splitlines()[0].split(",")
+    assert [name for name in header if "under" in name] == ["prob_under_18"]
+    nonsense = run("scan", PHOTOS, "--age-threshold", "0", cwd=tmp_path)
+    assert nonsense.returncode == 2
+    assert "give a whole number of years, 1 to 100" in one_sentence(nonsense)
+
+
 def test_config_refuses_nonsense():
     with pytest.raises(batchage.UsageError):
         ScanConfig(max_pixels=0)
+    with pytest.raises(batchage.UsageError, match="age threshold 101"):
+        ScanConfig(age_threshold=(18, 101))
 
 
 @pytest.mark.parametrize("arguments", [["s3://b/photos"], [PHOTOS, "-o", "s3://b/results/"]])

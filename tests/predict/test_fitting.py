@@ -47,7 +47,7 @@ def test_intervals_reach_their_coverage_at_every_age():
         return gaussian_outputs(centre), (centre + rng.normal(0, centre / 10)).astype(np.float32)
 
     raw, ages = draw(3000)
-    calibration = with_scales(fit_age_scales(raw, ages, one_source(3000)))
+    calibration = with_scales(fit_age_scales(raw, ages, ages, one_source(3000)))
     young, old = calibration.scale_at(np.array([25.0, 75.0], np.float32))
     assert young < old
     fresh, truth = draw(3000)
@@ -68,11 +68,30 @@ def test_the_level_holds_on_each_source_and_not_only_on_their_mix():
     parts = [draw(1500, 2), draw(300, 5)]
     centre, ages = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     sources = np.array(["easy"] * 1500 + ["hard"] * 300, object)
-    calibration = with_scales(fit_age_scales(gaussian_outputs(centre), ages, sources))
-    mixed = with_scales(fit_age_scales(gaussian_outputs(centre), ages, one_source(1800)))
+    calibration = with_scales(fit_age_scales(gaussian_outputs(centre), ages, ages, sources))
+    mixed = with_scales(fit_age_scales(gaussian_outputs(centre), ages, ages, one_source(1800)))
     fresh, truth = draw(3000, 5)
     assert held(gaussian_outputs(fresh), truth, calibration).mean() > 0.87
     assert held(gaussian_outputs(fresh), truth, mixed).mean() < 0.8
+
+
+def test_intervals_meet_nearly_all_ranges_of_a_source_too():
+    rng = np.random.default_rng(0)
+    looks = rng.uniform(20, 80, 800)
+    # Of those with ranges, a fifth looks 15 years older than they are.
+    ranged = np.arange(800) >= 400
+    years = looks + np.where(ranged, -15 * (rng.random(800) < 0.2), rng.normal(0, 2, 800))
+    low = np.where(ranged, years // 10 * 10, years)
+    high = np.where(ranged, low + 9, years)
+    raw, sources = gaussian_outputs(looks), np.where(ranged, "ranges", "ages").astype(object)
+    calibration = with_scales(fit_age_scales(raw, low, high, sources))
+    ends = calibrated_interval(raw, calibration).T
+    met = (ends[0] <= high) & (np.floor(low) <= ends[1])
+    assert met[ranged].mean() >= 0.95
+    alone = raw.select(~ranged), low[~ranged], low[~ranged], sources[~ranged]
+    narrower = with_scales(fit_age_scales(*alone))
+    ends = calibrated_interval(raw, narrower).T
+    assert ((ends[0] <= high) & (np.floor(low) <= ends[1]))[ranged].mean() < 0.95
 
 
 def test_all_scales_could_not_be_smaller_together():
@@ -80,7 +99,7 @@ def test_all_scales_could_not_be_smaller_together():
     centre = rng.uniform(20, 80, 1000)
     ages = (centre + rng.normal(0, 3, 1000)).round()
     raw = gaussian_outputs(centre)
-    scales = fit_age_scales(raw, ages, one_source(1000))
+    scales = fit_age_scales(raw, ages, ages, one_source(1000))
     smaller = tuple(scale * 0.97 for scale in scales)
     rank = conformal_rank(1000)
     assert held(raw, ages, with_scales(scales)).sum() >= rank
@@ -92,7 +111,7 @@ def test_scales_are_smooth_in_age(seed):
     rng = np.random.default_rng(seed)
     centre = rng.uniform(0, 90, 400)
     ages = np.clip(centre + rng.normal(0, 1 + centre / 20), 0, 100)
-    scales = np.array(fit_age_scales(gaussian_outputs(centre), ages, one_source(400)))
+    scales = np.array(fit_age_scales(gaussian_outputs(centre), ages, ages, one_source(400)))
     assert (scales > 0).all()
     # Five years apart, faces that decide are much the same.
     assert (scales[1:] / scales[:-1]).max() < 4
@@ -101,12 +120,12 @@ def test_scales_are_smooth_in_age(seed):
 
 def test_few_faces_are_enough_for_one_scale_and_fewer_are_refused():
     raw = gaussian_outputs(np.linspace(20, 60, 30))
-    scales = fit_age_scales(raw, raw.age + 1, one_source(30))
+    scales = fit_age_scales(raw, raw.age + 1, raw.age + 1, one_source(30))
     assert held(raw, np.floor(raw.age + 1), with_scales(scales)).sum() >= conformal_rank(30)
     assert conformal_rank(9) == 9
     few = raw.select(np.arange(30) < 8)
     with pytest.raises(UsageError, match="8 faces with an exact age are too few"):
-        fit_age_scales(few, few.age, one_source(8))
+        fit_age_scales(few, few.age, few.age, one_source(8))
 
 
 def test_temperatures_undo_overconfidence_where_it_is():
@@ -141,8 +160,9 @@ def test_faces_without_exact_age_or_gender_are_passed_over():
     ages = np.where(np.arange(40) < 30, centre.round() + 2, 0.0)
     is_exact = np.arange(40) < 30
     genders = np.array(["female", "male", None, None] * 10, object)
-    calibration = fit_calibration(raw, ages, is_exact, genders, one_source(40))
+    highest = np.where(is_exact, ages, 9.0)
+    calibration = fit_calibration(raw, ages, highest, genders, one_source(40))
     assert calibration.coverage == COVERAGE
     assert held(raw.select(is_exact), ages[is_exact], calibration).sum() >= conformal_rank(30)
     with pytest.raises(UsageError, match="faces with an exact age and faces with a gender"):
-        fit_calibration(raw, ages, is_exact & False, genders, one_source(40))
+        fit_calibration(raw, ages, ages + 9, genders, one_source(40))

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from batchage.errors import OutputError, UsageError
+from batchage.results import compact
 from batchage.results.sink import StreamSink
 from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
 from batchage.write import (
@@ -96,9 +97,29 @@ def test_what_is_written_is_read_back(tmp_path, suffix, monkeypatch):
     faces, images = read_table(paths.faces, FACES), read_table(paths.images, IMAGES)
     assert faces.schema.equals(FACES)
     assert images.schema.equals(IMAGES)
-    assert faces.to_pylist() == pa.Table.from_batches([faces_batch(records, "model@1")]).to_pylist()
-    assert images.to_pylist() == pa.Table.from_batches([images_batch(records)]).to_pylist()
+    assert faces.to_pylist() == faces_batch(records, "model@1", ()).to_pylist()
+    assert images.to_pylist() == images_batch(records, ()).to_pylist()
     assert {path.name for path in output.parent.iterdir()} == {path.name for path in paths}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_probabilities_of_being_younger_have_columns_of_their_own(tmp_path, suffix):
+    young = make_face(1, prediction=Prediction(9.0, 5.0, 14.0, 0.5, 0.5, {18: 0.97, 21: 0.99}))
+    old = make_face(0, prediction=Prediction(40.0, 33.0, 48.0, 0.5, 0.5, {18: 0.01, 21: 0.02}))
+    records = [make_record(faces=[old, young]), make_bad_record()]
+    output = tmp_path / f"results{suffix}"
+    write_tables(output, records, age_threshold=[18, 21])
+    faces = read_table(output, FACES)
+    assert faces["prob_under_18"].to_pylist() == pytest.approx([0.01, 0.97])
+    assert faces["prob_under_21"].to_pylist() == pytest.approx([0.02, 0.99])
+    place = faces.column_names.index("gender_prob_female") + 1
+    assert faces.column_names[place : place + 2] == ["prob_under_18", "prob_under_21"]
+    assert faces.drop_columns(["prob_under_18", "prob_under_21"]).schema.names == FACES.names
+    images = read_table(output_paths(output).images, IMAGES)
+    assert images["max_prob_under_18"].to_pylist() == [pytest.approx(0.97), None]
+    assert read_columns(output_paths(output).images, ["max_prob_under_21"]).num_rows == 2
+    compact(output, tmp_path / "again.parquet")
+    assert read_table(tmp_path / "again.parquet").to_pylist() == faces.to_pylist()
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
