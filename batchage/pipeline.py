@@ -146,7 +146,12 @@ class Pipeline:
     @property
     def identity(self) -> Identity:
         """What the numbers depend on."""
-        return Identity(self.predictor.model_id, self.detector.detector_id, self.compute.precision)
+        return Identity(
+            self.predictor.model_id,
+            self.detector.detector_id,
+            self.compute.precision,
+            self.predictor.age_interval,
+        )
 
     def run(self, refs: Iterable[ImageRef]) -> Generator[ImageRecord]:
         """Finished records, in the order of `refs`; batches are filled across photos."""

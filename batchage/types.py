@@ -285,6 +285,19 @@ class ImageRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class AgeInterval:
+    """How far an age interval can be trusted.
+
+    Attributes:
+        states: Share of ages that it is fitted to hold.
+        held: Share that it held of each source when it was fitted without that source, by name.
+    """
+
+    states: float
+    held: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """What the numbers in the rows depend on, besides the settings.
 
@@ -292,8 +305,10 @@ class Identity:
         model_id: Bundle that predicts.
         detector_id: What finds the faces, and in which arithmetic.
         precision: Arithmetic of the predictor.
+        age_interval: What its level is, and what it was measured to hold elsewhere.
     """
 
     model_id: str
     detector_id: str
     precision: str
+    age_interval: AgeInterval

@@ -34,7 +34,7 @@ from batchage.engines._ray_cluster import connect, last_line, share_out
 from batchage.errors import BatchageError, EngineError
 from batchage.networks import Compute, choose_compute, load_bundle
 from batchage.pipeline import Pipeline
-from batchage.predict import KIND
+from batchage.predict import KIND, age_interval_of
 from batchage.profile import Profile
 from batchage.types import Identity, ImageRecord, ImageRef, Status
 from batchage.version import __version__
@@ -195,7 +195,9 @@ def _identify(config: ScanConfig) -> tuple[str, _Loadable] | BatchageError:
         bundle = load_bundle(config.model, KIND)
     except BatchageError as error:
         return error
-    identity = Identity(bundle.model_id, detector.detector_id, compute.precision)
+    identity = Identity(
+        bundle.model_id, detector.detector_id, compute.precision, age_interval_of(bundle)
+    )
     return __version__, _Loadable(identity, compute)
 
 

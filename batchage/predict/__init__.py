@@ -14,7 +14,7 @@ from batchage.predict.fitting import (
     refit_temperatures,
 )
 from batchage.predict.network import KIND, Architecture, build_graph, build_network, load_imagenet
-from batchage.predict.predictor import Predictor
+from batchage.predict.predictor import Predictor, age_interval_of
 
 __all__ = [
     "COVERAGE",
@@ -23,6 +23,7 @@ __all__ = [
     "Calibration",
     "Predictor",
     "RawOutputs",
+    "age_interval_of",
     "build_graph",
     "build_network",
     "calibrated_interval",

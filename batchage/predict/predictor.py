@@ -14,7 +14,7 @@ from batchage.errors import BundleError
 from batchage.networks import Bundle, Compute, Forward, load_forward
 from batchage.predict.calibration import Calibration, RawOutputs, to_predictions
 from batchage.predict.network import MAX_AGE, Architecture, build_graph, build_network
-from batchage.types import FloatArray, ImageArray, Prediction
+from batchage.types import AgeInterval, FloatArray, ImageArray, Prediction
 
 log = logging.getLogger("batchage")
 
@@ -22,6 +22,7 @@ LARGEST_INPUT = 1024
 YEARS = np.arange(MAX_AGE + 1, dtype=np.float32)
 LARGEST_BATCH = 256
 """Faces; more seldom wait for a batch at once."""
+SPEC_ERRORS = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 WORTH_DOUBLING = 0.9
 """Share of the time of a face that it may take in a batch of twice the size."""
 
@@ -53,11 +54,33 @@ def fastest_batch(forward: Forward, input_size: int) -> int:
     return best
 
 
+def age_interval_of(bundle: Bundle) -> AgeInterval:
+    """What a bundle's `model.json` says of its age interval.
+
+    Raises:
+        BundleError: It lacks a usable setting.
+    """
+    try:
+        calibration = Calibration.from_spec(bundle.spec["calibration"])
+        measured = bundle.spec.get("training", {}).get("coverage_when_left_out", {})
+        held = {str(name): float(row["interval_coverage"]) for name, row in measured.items()}
+    except SPEC_ERRORS as error:
+        raise _unusable(bundle, error) from None
+    return AgeInterval(calibration.coverage, held)
+
+
+def _unusable(bundle: Bundle, error: Exception) -> BundleError:
+    return BundleError(
+        f"{bundle.path}: model.json lacks a usable setting ({error!r}); export it again"
+    )
+
+
 class Predictor:
     """A loaded bundle.
 
     Attributes:
         model_id: Name and hash of the bundle.
+        age_interval: How far its age interval can be trusted.
         input_size: Side in pixels of the crops it takes.
         batch_size: Crops the network takes at once.
     """
@@ -84,7 +107,7 @@ class Predictor:
         Raises:
             BundleError: A setting is missing or the weights don't fit.
         """
-        self.model_id = bundle.model_id
+        self.model_id, self.age_interval = bundle.model_id, age_interval_of(bundle)
         self._tta, self._min_confidence = tta, min_confidence
         self._age_thresholds = age_thresholds
         try:
@@ -93,10 +116,8 @@ class Predictor:
                 raise ValueError(f"input_size must be 32 to {LARGEST_INPUT}")
             architecture = Architecture(**bundle.spec["architecture"])
             self.calibration = Calibration.from_spec(bundle.spec["calibration"])
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise BundleError(
-                f"{bundle.path}: model.json lacks a usable setting ({error!r}); export it again"
-            ) from None
+        except SPEC_ERRORS as error:
+            raise _unusable(bundle, error) from None
         self._forward = load_forward(
             compute,
             bundle,

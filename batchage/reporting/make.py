@@ -175,6 +175,7 @@ def _page(faces: pa.Table, images: pa.Table, about: dict[str, Any], title: str) 
         title=title,
         version=__version__,
         model=str(about.get("model_id", "")),
+        age_interval=_said_of_intervals(about),
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
         script=script,
         script_hash=f"sha256-{digest}",
@@ -187,6 +188,22 @@ def _page(faces: pa.Table, images: pa.Table, about: dict[str, Any], title: str) 
             ("female", _share(frame.gender == "female")),
             *([("gender not sure", _share(not_sure))] if not_sure.any() else []),
         ],
+    )
+
+
+def _said_of_intervals(about: dict[str, Any]) -> str:
+    """The level of the age intervals, and what they were measured to hold elsewhere."""
+    try:
+        interval = about["age_interval"]
+        states = f"{interval['states']:.0%}"
+        held = [f"{share:.0%} of {source}" for source, share in interval["held"].items()]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return ""
+    if not held:
+        return f"Age intervals state {states}."
+    return (
+        f"Age intervals state {states}. Fitted without a source, they held {' and '.join(held)}: "
+        "on other photos expect no more."
     )
 
 

@@ -139,6 +139,26 @@ def test_the_page_loads_nothing_from_elsewhere_and_escapes_names(table, tmp_path
             assert part.startswith(("data.js", "#")), part[:50]
 
 
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        (
+            {"states": 0.8, "held": {"a": 0.75, "<b>": 0.7}},
+            "80%. Fitted without a source, they hel",
+        ),
+        ({"states": 0.8, "held": {}}, "Age intervals state 80%.</p>"),
+        ({"states": "much"}, "a person's identity. </p>"),
+        (["a list"], "a person's identity. </p>"),
+    ],
+)
+def test_the_level_of_intervals_stands_on_the_page_where_it_is_known(table, interval, said):
+    about = table.with_name("r.parquet.scan.json")
+    about.write_text(json.dumps({"model_id": "m", "age_interval": interval}))
+    text = batchage.report(table, table.parent / "page").read_text()
+    assert said in text.replace("&#39;", "'")
+    assert "<b>" not in text
+
+
 def test_numbers_that_are_missing_make_a_page(table, tmp_path):
     rows = read_table(table)
     place = rows.column_names.index("age_low")
@@ -170,6 +190,8 @@ def test_scan_makes_its_report(tmp_path):
     result = run("scan", portraits, "-o", tmp_path / "r.parquet", "--report", page)
     assert result.returncode == 0, result.stderr
     assert "index.html" in result.stderr
+    said = (page / "index.html").read_text()
+    assert "Age intervals state 90%. Fitted without a source, they held " in said
     thumbnails = data_of(tmp_path / "page")["photos"]["thumbnail"]
     assert len(thumbnails) == 6
     assert all((tmp_path / "page" / "thumbnails" / name).is_file() for name in thumbnails)
