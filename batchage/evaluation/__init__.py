@@ -10,12 +10,14 @@ from batchage.evaluation.metrics import (
     Outcome,
     all_metrics,
     calibration_error,
+    distance_to_range,
     group_metrics,
     margin,
 )
 from batchage.evaluation.plots import save_plots
 from batchage.evaluation.run import Evaluation, evaluate
 from batchage.evaluation.tables import (
+    FIGURES,
     LEGEND,
     Section,
     group_section,
@@ -25,6 +27,7 @@ from batchage.evaluation.tables import (
 )
 
 __all__ = [
+    "FIGURES",
     "LABELS_BEHIND",
     "LEGEND",
     "OLDEST",
@@ -37,6 +40,7 @@ __all__ = [
     "all_metrics",
     "calibration_error",
     "central_face",
+    "distance_to_range",
     "evaluate",
     "group_metrics",
     "group_section",
