@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 import batchage
-from batchage import recalibration
 from batchage.align import whole_picture
 from batchage.config import DetectorSettings
 from batchage.errors import OutputError, UsageError
 from batchage.networks import load_bundle
 from batchage.predict import KIND, Calibration
+from batchage.recalibration import run as run_of_calibration
 from batchage.types import Detections
 from tests.builders import make_bundle
 from tests.command import PHOTOS, run
@@ -102,14 +102,14 @@ def test_what_few_faces_gain_is_measured_too(tmp_path, bundle):
 
 def test_a_folder_that_appears_meanwhile_is_left_alone(tmp_path, bundle, monkeypatch):
     photos, labels = make_photos(tmp_path, 52, lambda i, rng: 50)
-    look = recalibration._look_at
+    look = run_of_calibration._look_at
 
     def look_while_another_writes(*arguments):
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine" / "weights.h5").write_text("another's")
         return look(*arguments)
 
-    monkeypatch.setattr(recalibration, "_look_at", look_while_another_writes)
+    monkeypatch.setattr(run_of_calibration, "_look_at", look_while_another_writes)
     with pytest.raises(OutputError, match="mine: the bundle can't be written"):
         batchage.calibrate(photos, labels, tmp_path / "mine", config=of(bundle))
     assert (tmp_path / "mine" / "weights.h5").read_text() == "another's"

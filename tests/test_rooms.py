@@ -2,8 +2,11 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,18 @@ def test_rooms_are_entered_by_their_doors(room):
 def test_doors_name_what_they_show(room):
     module = __import__(f"batchage.{room}", fromlist=["__all__"])
     assert all(hasattr(module, name) for name in getattr(module, "__all__", []))
+
+
+def test_the_map_shows_the_layers_from_top_to_bottom():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = contracts["contracts"][0]["layers"]
+    level = {name: i for i, layer in enumerate(layers) for name in layer.split(" | ")}
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = [row.split(" | ")[0] for row in page.splitlines() if row.startswith("| `")]
+    shown = [re.findall(r"`(\w+)(?:/|\.py)`", row) for row in rows]
+    assert sorted(level) == sorted(name for row in shown for name in row)
+    for above, below in pairwise(shown):
+        assert max(level[name] for name in above) <= min(level[name] for name in below)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from batchage.evaluation import (
+    FIGURES,
     LABELS_BEHIND,
     LEGEND,
     Metrics,
@@ -74,21 +75,17 @@ def gaps(groups: Mapping[str, Metrics]) -> list[str]:
 
 def _summary(sets: Mapping[str, Mapping[str, Any]]) -> Section:
     """The sets beside each other, with what chance leaves each figure."""
-    columns = {
-        "age_mae": ("age MAE, years", "{:.2f} ± {:.2f}", 1),
-        "age_in_range": ("age in range, %", "{:.1f} ± {:.1f}", 100),
-        "gender_accuracy": ("gender, %", "{:.1f} ± {:.1f}", 100),
-        "interval_coverage": ("interval coverage, %", "{:.1f} ± {:.1f}", 100),
-    }
+    shown = ("age_mae", "age_in_range", "gender_accuracy", "interval_coverage")
+    columns = {name: FIGURES[name] for name in shown}
     rows = []
     for name, metrics in sets.items():
         cells = [name, f"{metrics['all']['faces']:,}"]
-        for key, (_, form, factor) in columns.items():
+        for key, figure in columns.items():
             value, margin = metrics["all"][key], metrics["margins"][key]
             known = value is not None and margin is not None
-            cells.append(form.format(factor * value, factor * margin) if known else "")
+            cells.append(f"{figure.cell(value)} ± {figure.cell(margin)}" if known else "")
         rows.append(cells)
-    titles = [title for title, _, _ in columns.values()]
+    titles = [figure.title for figure in columns.values()]
     return Section("The test sets, with 95 % intervals", ["", "faces", *titles], rows)
 
 

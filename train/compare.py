@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from batchage.config import DETECT_PRECISIONS, PRECISIONS
-from batchage.evaluation import Outcome, margin
+from batchage.evaluation import FIGURES, Outcome, margin
 from batchage.networks import choose_compute, load_bundle
 from batchage.predict import KIND
 from train.command import explain_errors
@@ -75,16 +75,16 @@ def differences(before: Outcome, after: Outcome) -> list[Difference]:
     def pair(figure: Callable[[Outcome], NDArray[Any]]) -> list[NDArray[Any]]:
         return [figure(outcome) for outcome in (before, after)]
 
-    columns = {
-        "age MAE, years": (pair(lambda o: o.age_error[exact]), False),
-        "interval coverage": (pair(lambda o: o.covered[exact]), True),
-        "interval width, years": (pair(lambda o: (o.high - o.low)[exact]), False),
-        "age in range": (pair(lambda o: o.age_in_range[ranged]), True),
-        "gender": (pair(lambda o: o.gender_right[known]), True),
+    values = {
+        "age_mae": pair(lambda o: o.age_error[exact]),
+        "interval_coverage": pair(lambda o: o.covered[exact]),
+        "interval_width": pair(lambda o: (o.high - o.low)[exact]),
+        "age_in_range": pair(lambda o: o.age_in_range[ranged]),
+        "gender_accuracy": pair(lambda o: o.gender_right[known]),
     }
     return [
-        difference(name, old, new, is_share)
-        for name, ((old, new), is_share) in columns.items()
+        difference(FIGURES[name].title, old, new, FIGURES[name].is_share)
+        for name, (old, new) in values.items()
         if len(old)
     ]
 
@@ -103,7 +103,7 @@ def main() -> None:
         compute = choose_compute("auto", arguments.precision, arguments.detect_precision)
         bundles = [load_bundle(name, KIND) for name in (arguments.before, arguments.after)]
         sets = by_source(read_manifests(arguments.manifest, "test"))
-        evaluators = [Evaluator(bundle, compute, arguments.tta) for bundle in bundles]
+        evaluator = Evaluator(bundles, compute, arguments.tta)
         console = Console()
         for name, rows in sets.items():
             table = Table(title=f"{name}, {compute.precision}", title_justify="left")
@@ -111,8 +111,8 @@ def main() -> None:
                 ["", "faces", *(bundle.model_id for bundle in bundles), "difference"]
             ):
                 table.add_column(column, justify="right" if number else "left")
-            outcomes = [evaluator.run(rows).outcome for evaluator in evaluators]
-            for found in differences(*outcomes):
+            before, after = evaluator.run(rows)
+            for found in differences(before.outcome, after.outcome):
                 table.add_row(*found.cells())
             console.print(table)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -101,42 +101,55 @@ def labels_of(rows: pa.Table) -> list[Label]:
 
 
 class Evaluator:
-    """A bundle and the default detector, ready for pictures."""
+    """Bundles and the default detector, ready for pictures."""
 
-    def __init__(self, bundle: Bundle, compute: Compute, tta: bool = False) -> None:
-        """Load both networks."""
+    def __init__(self, bundles: Sequence[Bundle], compute: Compute, tta: bool = False) -> None:
+        """Load all networks."""
         self.detector: Detector = create_detector(DEFAULT_DETECTOR, DetectorSettings(), compute)
-        self.predictor = Predictor(bundle, compute, BATCH, tta, age_thresholds=AGE_EDGES)
+        self.predictors = [
+            Predictor(bundle, compute, BATCH, tta, age_thresholds=AGE_EDGES) for bundle in bundles
+        ]
 
-    def run(self, rows: pa.Table, change: Change = lambda image: image) -> TestRun:
-        """Detect, align and predict the pictures of `rows`, each after `change`."""
+    def run(self, rows: pa.Table, change: Change = lambda image: image) -> list[TestRun]:
+        """What each bundle says of the pictures of `rows`, each read and searched once.
+
+        Args:
+            rows: Of a manifest.
+            change: What is done to each picture first.
+        """
         labels = labels_of(rows)
-        faces: list[dict[str, Any]] = []
+        faces: list[list[dict[str, Any]]] = [[] for _ in self.predictors]
         for start in tqdm(range(0, len(labels), BATCH), unit=" batches", file=sys.stderr):
-            batch = labels[start : start + BATCH]
-            faces += self._faces([change(read_pixels(label.path)) for label in batch])
-        undetected = sum(face["detection_score"] is None for face in faces)
-        return TestRun(outcome_of(labels, faces), undetected)
+            images = [change(read_pixels(label.path)) for label in labels[start : start + BATCH]]
+            central = self._central_faces(images)
+            for own, predictor in zip(faces, self.predictors, strict=True):
+                own += self._rows(predictor, images, central)
+        return [TestRun(outcome_of(labels, own), _undetected(own)) for own in faces]
 
-    def _faces(self, images: list[ImageArray]) -> list[dict[str, Any]]:
-        """Rows as of the faces table; without a detected face, the quality columns are missing."""
+    def _central_faces(self, images: list[ImageArray]) -> list[Detections]:
+        """The one nearest the middle of each picture, or none."""
         found = self.detector.detect(images)
-        central = [
+        return [
             faces.select(np.array([central_face(faces.boxes, *image.shape[1::-1])]))
             if len(faces)
             else faces
             for image, faces in zip(images, found, strict=True)
         ]
+
+    def _rows(
+        self, predictor: Predictor, images: list[ImageArray], faces: list[Detections]
+    ) -> list[dict[str, Any]]:
+        """Rows as of the faces table; without a detected face, the quality columns are missing."""
         crops = [
             align(
                 image,
                 face.landmarks[0] if len(face) else whole_picture(*image.shape[1::-1]),
-                self.predictor.input_size,
+                predictor.input_size,
             )
-            for image, face in zip(images, central, strict=True)
+            for image, face in zip(images, faces, strict=True)
         ]
-        predictions = self.predictor.predict([crop.pixels for crop in crops])
-        return [self._row(*parts) for parts in zip(central, crops, predictions, strict=True)]
+        predictions = predictor.predict([crop.pixels for crop in crops])
+        return [self._row(*parts) for parts in zip(faces, crops, predictions, strict=True)]
 
     @staticmethod
     def _row(face: Detections, crop: FaceCrop, prediction: Prediction) -> dict[str, Any]:
@@ -144,6 +157,10 @@ class Evaluator:
         record = FaceRecord.of(detected, 0, crop, prediction)
         row = face_values(record)
         return row if len(face) else {**row, **dict.fromkeys(QUALITIES)}
+
+
+def _undetected(faces: list[dict[str, Any]]) -> int:
+    return sum(face["detection_score"] is None for face in faces)
 
 
 def shrink(side: int) -> Change:
@@ -169,7 +186,12 @@ def aged(change: Aging) -> Change:
 
 
 def sweep(evaluator: Evaluator, rows: pa.Table) -> dict[str, Metrics]:
-    """Metrics of up to `SWEEP_PICTURES` pictures as they are, shrunk, blurred and aged."""
+    """Metrics of the first bundle on some pictures as they are, shrunk, blurred and aged.
+
+    Args:
+        evaluator: The networks.
+        rows: The pictures, of which up to `SWEEP_PICTURES` are taken.
+    """
     chosen = np.random.default_rng(0).permutation(rows.num_rows)[:SWEEP_PICTURES]
     rows = rows.take(np.sort(chosen))
     changes: dict[str, Change] = {"as they are": lambda image: image}
@@ -177,7 +199,8 @@ def sweep(evaluator: Evaluator, rows: pa.Table) -> dict[str, Metrics]:
     changes |= {f"blurred by {sigma:g} px": blur(sigma) for sigma in BLURRED_BY}
     changes |= {name: aged(change) for name, change in AGED.items()}
     return {
-        name: evaluator.run(rows, change).metrics(group_metrics) for name, change in changes.items()
+        name: evaluator.run(rows, change)[0].metrics(group_metrics)
+        for name, change in changes.items()
     }
 
 
@@ -203,8 +226,8 @@ def evaluate(
         What `evaluation.json` holds.
     """
     output.mkdir(parents=True, exist_ok=True)
-    evaluator = Evaluator(bundle, compute, tta)
-    coverage = evaluator.predictor.calibration.coverage
+    evaluator = Evaluator([bundle], compute, tta)
+    coverage = evaluator.predictors[0].calibration.coverage
     results: dict[str, Any] = {
         "model_id": bundle.model_id,
         "precision": compute.precision,
@@ -215,7 +238,7 @@ def evaluate(
     plots: list[Path] = []
     sets = by_source(read_manifests(manifests, "test"))
     for name, rows in sets.items():
-        run = evaluator.run(rows)
+        (run,) = evaluator.run(rows)
         metrics = results["sets"][name] = run.metrics(partial(all_metrics, rules_at=RULES_AT))
         prefix = f"{file_name_of(name)}-"
         plots += save_plots(run.outcome, metrics, output / PLOTS, prefix, coverage)

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from batchage.evaluation import distance_to_range
 from train.data import UNKNOWN_GENDER, Faces
 
 
@@ -41,10 +42,7 @@ def validate(network: Any, data: Faces) -> dict[str, Figures]:
     """Figures by source of a network, on the pictures of `data`."""
     outputs = network.predict(data, verbose=0)
     age, female = outputs["age"][:, 0], outputs["gender"][:, 0] >= 0.5
-    low, high = data.ages.T
-    # The last year of a range counts to its end, as in `Outcome.age_error`.
-    upper = np.where(low == high, high, high + 1)
-    error = np.maximum(np.maximum(low - age, age - upper), 0)
+    error = distance_to_range(age, *data.ages.T)
     right = female == (data.genders >= 0.5)
     known = data.genders != UNKNOWN_GENDER
     figures = {}

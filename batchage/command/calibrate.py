@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,15 +11,7 @@ from batchage.config import DEFAULT_MODEL, ScanConfig
 from batchage.options import FACES, FILES, OUTPUT, told
 
 if TYPE_CHECKING:
-    from batchage.recalibration import Figures, Recalibration
-
-ROWS = {
-    "age_mae": ("age MAE, years", "{:.2f}"),
-    "age_bias": ("mean error, years", "{:+.2f}"),
-    "interval_coverage": ("interval coverage", "{:.1%}"),
-    "interval_width": ("interval width, years", "{:.1f}"),
-    "gender_calibration_error": ("calibration error of the gender", "{:.3f}"),
-}
+    from batchage.recalibration import Recalibration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +60,8 @@ def _show(found: Recalibration) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from batchage.evaluation import FIGURES
+
     print(
         f"{found.n_faces:,} labelled faces, {found.n_exact:,} with an exact age, "
         f"{found.n_genders:,} with a gender"
@@ -77,10 +71,11 @@ def _show(found: Recalibration) -> None:
     table = Table(title="Cross-validated", title_justify="left")
     for number, title in enumerate(["", "before", "after"]):
         table.add_column(title, justify="right" if number else "left")
-    for name, (title, form) in ROWS.items():
-        cells = [_cell(figures, name, form) for figures in (found.before, found.after)]
+    before, after = asdict(found.before), asdict(found.after)
+    for name in before:
+        cells = [FIGURES[name].cell(values[name]) for values in (before, after)]
         if any(cells):
-            table.add_row(title, *cells)
+            table.add_row(FIGURES[name].title, *cells)
     Console().print(table)
     if found.gain is None:
         print("Ages and intervals stay as they were: too few ages are known.")
@@ -92,11 +87,6 @@ def _show(found: Recalibration) -> None:
     else:
         print("Ages stay as they were: correcting them gained no more than chance would.")
     say(f"{found.bundle.model_id}: scan with --model {found.bundle.path}")
-
-
-def _cell(figures: Figures, name: str, form: str) -> str:
-    value = getattr(figures, name)
-    return "" if value is None else form.format(value)
 
 
 COMMAND = Command(CalibrateCall, calibrate)

@@ -12,10 +12,11 @@ from batchage.evaluation.metrics import (
     group_metrics,
     margin,
 )
-from batchage.evaluation.outcome import Outcome
+from batchage.evaluation.outcome import Outcome, distance_to_range
 from batchage.evaluation.plots import save_plots
 from batchage.evaluation.run import Evaluation, evaluate
 from batchage.evaluation.tables import (
+    FIGURES,
     LEGEND,
     Section,
     group_section,
@@ -25,6 +26,7 @@ from batchage.evaluation.tables import (
 )
 
 __all__ = [
+    "FIGURES",
     "LABELS_BEHIND",
     "LEGEND",
     "OLDEST",
@@ -37,6 +39,7 @@ __all__ = [
     "all_metrics",
     "calibration_error",
     "central_face",
+    "distance_to_range",
     "evaluate",
     "group_metrics",
     "group_section",

@@ -12,6 +12,18 @@ FloatVector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
+def distance_to_range(age: FloatVector, low: FloatVector, high: FloatVector) -> FloatVector:
+    """How far ages are from labels, in years.
+
+    Args:
+        age: Predicted ages `(n,)`.
+        low: Labelled ages `(n,)`, or the lower ends of their ranges.
+        high: The same, or the upper ends, whose last year counts to its end.
+    """
+    upper = np.where(low == high, high, high + 1)
+    return np.asarray(np.maximum(np.maximum(low - age, age - upper), 0))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
     """Labels and predictions of n faces.
@@ -65,8 +77,7 @@ class Outcome:
     @property
     def age_error(self) -> FloatVector:
         """Absolute error in years; for a range, the distance to it."""
-        upper = np.where(self.exact, self.age_max, self.age_max + 1)
-        return np.maximum(np.maximum(self.age_min - self.age, self.age - upper), 0)
+        return distance_to_range(self.age, self.age_min, self.age_max)
 
     @property
     def age_in_range(self) -> Mask:

@@ -12,30 +12,60 @@ from batchage.types import NOT_SURE
 if TYPE_CHECKING:
     from rich.console import Console
 
-COLUMNS = {
-    "faces": ("faces", "{:,}"),
-    "age_mae": ("age MAE", "{:.2f}"),
-    "age_bias": ("mean error", "{:+.2f}"),
-    "age_in_range": ("age in range", "{:.1%}"),
-    "gender_accuracy": ("gender", "{:.1%}"),
-    "gender_stated": ("stated", "{:.1%}"),
-    "gender_not_sure": ("not sure", "{:.1%}"),
-    "interval_coverage": ("coverage", "{:.1%}"),
-    "interval_width": ("width", "{:.1f}"),
-}
 ACCURACY = "Accuracy"
 LEGEND = (
     "Ages in years. MAE is the mean absolute error; the mean error is predicted less labelled "
     "age; coverage is the share of ages inside their interval, and width how wide that is; stated "
     "is the mean probability that is given with the gender."
 )
-FACTS = {
-    "age_within_5_years": ("age within 5 years", "{:.1%}"),
-    "age_median_error": ("median age error, years", "{:.2f}"),
-    "age_distance_to_range": ("mean distance to the age range, years", "{:.2f}"),
-    "age_ranges_missed": ("age intervals that miss the labelled range", "{:.1%}"),
-    "gender_calibration_error": ("expected calibration error of the gender probability", "{:.3f}"),
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """How people read a metric.
+
+    Attributes:
+        title: What it is called where it stands by itself, with its unit.
+        form: Its format.
+        column: What its column is called where `LEGEND` explains it.
+    """
+
+    title: str
+    form: str
+    column: str = ""
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is shown in per cent."""
+        return self.form.endswith("%}")
+
+    def cell(self, value: float | None) -> str:
+        """A value as text; empty where there is none."""
+        return "" if value is None else self.form.format(value)
+
+
+FIGURES = {
+    "faces": Figure("faces", "{:,}", "faces"),
+    "age_mae": Figure("age MAE, years", "{:.2f}", "age MAE"),
+    "age_bias": Figure("mean age error, years", "{:+.2f}", "mean error"),
+    "age_in_range": Figure("age in range", "{:.1%}", "age in range"),
+    "gender_accuracy": Figure("gender", "{:.1%}", "gender"),
+    "gender_stated": Figure("probability stated with the gender", "{:.1%}", "stated"),
+    "gender_not_sure": Figure("gender not sure", "{:.1%}", "not sure"),
+    "interval_coverage": Figure("interval coverage", "{:.1%}", "coverage"),
+    "interval_width": Figure("interval width, years", "{:.1f}", "width"),
+    "age_within_5_years": Figure("age within 5 years", "{:.1%}"),
+    "age_median_error": Figure("median age error, years", "{:.2f}"),
+    "age_distance_to_range": Figure("mean distance to the age range, years", "{:.2f}"),
+    "age_ranges_missed": Figure("age intervals that miss the labelled range", "{:.1%}"),
+    "gender_calibration_error": Figure(
+        "expected calibration error of the gender probability", "{:.3f}"
+    ),
 }
+COLUMNS = [name for name, figure in FIGURES.items() if figure.column]
+"""Of every group of faces."""
+FACTS = [name for name in FIGURES if name not in COLUMNS]
+"""Of all faces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +80,17 @@ class Section:
 def group_section(title: str, table: Mapping[str, Metrics], first: str = "") -> Section:
     """Rows of metrics by name; columns that no row has are left out."""
     shown = [k for k in COLUMNS if any(row[k] is not None for row in table.values())]
-    rows = [
-        [name, *("" if row[k] is None else COLUMNS[k][1].format(row[k]) for k in shown)]
-        for name, row in table.items()
-    ]
-    return Section(title, [first, *(COLUMNS[k][0] for k in shown)], rows)
+    rows = [[name, *(FIGURES[k].cell(row[k]) for k in shown)] for name, row in table.items()]
+    return Section(title, [first, *(FIGURES[k].column for k in shown)], rows)
 
 
 def sections(metrics: Mapping[str, Any]) -> Iterator[Section]:
     """The tables of `all_metrics`' answer; those that no label allows are left out."""
     yield group_section(ACCURACY, {"all": metrics["all"], **metrics["subsets"]})
     facts = [
-        [name, form.format(metrics[key])]
-        for key, (name, form) in FACTS.items()
-        if metrics[key] is not None
+        [FIGURES[name].title, FIGURES[name].cell(metrics[name])]
+        for name in FACTS
+        if metrics[name] is not None
     ]
     yield Section("In short", ["", "value"], facts)
     if sum(n for row in metrics["gender_confusion"].values() for n in row.values()):

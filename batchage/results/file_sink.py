@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,12 +12,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchage.config import ScanConfig
-from batchage.errors import OutputError, UsageError
+from batchage.errors import UsageError
 from batchage.places import (
     N_REQUESTS,
     AnyPath,
@@ -28,12 +27,12 @@ from batchage.places import (
     read_object,
     result_of,
 )
+from batchage.results.made_with import require_same
 from batchage.results.parts import PLACE_REMEDY, STORE_REMEDY, Parts, read_rows
+from batchage.results.rows import Cursor, keys_below, stretches, with_times
 from batchage.results.sink import (
     KEY_COLUMNS,
-    MISSING,
     PATH_BYTES,
-    SIGNATURE,
     Sink,
     StreamSink,
     ref_key,
@@ -44,7 +43,6 @@ from batchage.write import Rows, TablesWriter, output_paths, require_place
 
 PART_PHOTOS = 1000
 IN_PARTS, IN_BASE = 0, 1
-_NOT_COMPARED = ("version", "mode", "settings", "disks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,45 +51,6 @@ class _Known:
 
     signature: bytes
     content_hash: str | None
-
-
-class _Cursor:
-    """Hands out the rows of a source, so many at a time."""
-
-    def __init__(self, source: Iterator[Rows]) -> None:
-        self._source = source
-        self._rest: Rows | None = None
-
-    def take(self, n: int) -> Iterator[Rows]:
-        while n:
-            rows = self._rest if self._rest is not None else next(self._source, None)
-            if rows is None:
-                raise OutputError(
-                    "the parts of this scan were changed while it ran; give the same command again"
-                )
-            head = rows.slice(0, min(n, len(rows)))
-            self._rest = rows.slice(len(head), len(rows)) if len(head) < len(rows) else None
-            n -= len(head)
-            yield head
-
-
-def _runs(wanted: Iterable[bool]) -> Iterator[tuple[int, int]]:
-    """Stretches `(start, stop)` of what is wanted."""
-    start = 0
-    for is_wanted, run in groupby(wanted):
-        stop = start + sum(1 for _ in run)
-        if is_wanted:
-            yield start, stop
-        start = stop
-
-
-def _keys_below(folder: ImageRef, images: pa.Table) -> list[bytes]:
-    """The keys of those rows whose files are in a folder."""
-    prefix = "" if folder.relative == "." else f"{folder.relative}/"
-    is_below = pc.and_(
-        pc.equal(images["root"], folder.root), pc.starts_with(images["image_path"], prefix)
-    )
-    return row_keys(images.filter(is_below))
 
 
 class FileSink(Sink):
@@ -191,7 +150,7 @@ class FileSink(Sink):
             if same != {**earlier, "disks": None}:
                 earlier = None
         elif earlier:
-            self._refuse_other(earlier, about, "an interrupted scan")
+            require_same(self._paths.output, earlier, about, "an interrupted scan")
         if earlier:
             self.is_continued = True
             self._learn_disks(earlier)
@@ -201,7 +160,7 @@ class FileSink(Sink):
                 self._stale.update(row_keys(rows.images))
                 self._roots.update(pc.unique(rows.images["root"]).to_pylist())
         elif self._config.update and self._is_finished():
-            self._refuse_other(self._read_about(), about, "the earlier scan")
+            require_same(self._paths.output, self._read_about(), about, "the earlier scan")
             self._learn_base(read_rows(self._paths))
 
     def _read_about(self) -> dict[str, Any]:
@@ -223,29 +182,6 @@ class FileSink(Sink):
                 "be left out; give it too, or use --overwrite to scan anew"
             )
         return {**about, "inputs": now, "filter": self._about["filter"]}
-
-    def _refuse_other(self, earlier: dict[str, Any], about: dict[str, Any], what: str) -> None:
-        """Compare with what another scan was made with; versions may differ."""
-        flat = []
-        for source in (earlier, about):
-            settings = source.get("settings")
-            nested = settings if isinstance(settings, dict) else {}
-            flat.append({k: v for k, v in {**source, **nested}.items() if k not in _NOT_COMPARED})
-        differing = [
-            f"{name} {flat[0].get(name)!r} instead of {value!r}"
-            for name, value in flat[1].items()
-            if flat[0].get(name) != value
-        ]
-        if flat[0].get("results_version") != flat[1].get("results_version"):
-            raise UsageError(
-                f"{self._paths.output}: {what} was made by a version of batchage whose rows differ "
-                "a little; use --overwrite to scan anew"
-            )
-        if differing:
-            raise UsageError(
-                f"{self._paths.output}: {what} was made with {', '.join(differing)}; give the "
-                "same, or use --overwrite to scan anew"
-            )
 
     def _learn_disks(self, about: dict[str, Any]) -> None:
         disks = about.get("disks")
@@ -325,13 +261,13 @@ class FileSink(Sink):
         """Take over what was in a folder that can't be read now: its files may still be there."""
         found: dict[bytes, tuple[int, bytes]] = {}
         if self._base is not None:
-            for key in _keys_below(folder, self._base.images):
+            for key in keys_below(folder, self._base.images):
                 found[key[:PATH_BYTES]] = (IN_BASE, key)
         if self._stale:
             if self._stale_images is None:
                 images = [rows.images.select(KEY_COLUMNS) for rows in self._parts]
                 self._stale_images = pa.concat_tables(images)
-            for key in _keys_below(folder, self._stale_images):
+            for key in keys_below(folder, self._stale_images):
                 if key in self._stale:
                     found[key[:PATH_BYTES]] = (IN_PARTS, key)
         for path, (source, key) in found.items():
@@ -377,7 +313,7 @@ class FileSink(Sink):
         self._refuse_unmet()
         with as_output_error(self._paths.output):
             self._parts.check()
-        cursors = {IN_PARTS: _Cursor(self._live_parts()), IN_BASE: _Cursor(self._live_base())}
+        cursors = {IN_PARTS: Cursor(self._live_parts()), IN_BASE: Cursor(self._live_base())}
         with TablesWriter(self._paths, self._about, self._parts.folder.path) as tables:
             for source, run in groupby(self._sources):
                 for rows in cursors[source].take(sum(1 for _ in run)):
@@ -408,7 +344,7 @@ class FileSink(Sink):
     def _live_parts(self) -> Iterator[Rows]:
         """Rows of the parts, less those of files that are gone or have changed since."""
         for rows in self._parts:
-            for start, stop in _runs(key not in self._stale for key in row_keys(rows.images)):
+            for start, stop in stretches(key not in self._stale for key in row_keys(rows.images)):
                 yield rows.slice(start, stop)
 
     def _live_base(self) -> Iterator[Rows]:
@@ -417,19 +353,9 @@ class FileSink(Sink):
         if rows is None:
             return
         keys = [self._touched.get(key, key) for key in row_keys(rows.images)]
-        for start, stop in _runs(key in self._from_base for key in keys):
-            yield self._with_times(rows.slice(start, stop), keys[start:stop])
-
-    def _with_times(self, rows: Rows, keys: Sequence[bytes]) -> Rows:
-        """The rows with modification times that a changed one without changed content has now."""
-        if not self._touched:
-            return rows
-        times = [SIGNATURE.unpack(key[PATH_BYTES:])[1] for key in keys]
-        field = rows.images.schema.field("modified_at")
-        mask = np.array(times) == MISSING
-        column = pa.array(times, pa.int64(), mask=mask).cast(field.type)
-        index = rows.images.schema.get_field_index("modified_at")
-        return Rows(rows.images.set_column(index, field, column), rows.faces)
+        for start, stop in stretches(key in self._from_base for key in keys):
+            taken = rows.slice(start, stop)
+            yield with_times(taken, keys[start:stop]) if self._touched else taken
 
     def close(self) -> None:
         """Save what was computed and let go of the output."""

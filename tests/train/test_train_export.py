@@ -25,7 +25,8 @@ from tests.builders import TINY, make_bundle, manifest_row, write_manifest
 from tests.command import PHOTOS
 from train.card import gaps
 from train.compare import differences
-from train.evaluate import evaluate
+from train.evaluate import Evaluator, evaluate
+from train.manifest import read_manifests, read_pixels
 from train.quantize import RoundedConv2D, in_8_bits, measure_ranges
 
 
@@ -58,6 +59,30 @@ def test_evaluation_writes_card_results_and_plots(tmp_path):
     write_manifest(tmp_path / "bad.parquet", bad)
     with pytest.raises(UsageError, match=r"bad\.jpg: .*run train\.prepare again"):
         evaluate(bundle, [tmp_path / "bad.parquet"], tmp_path / "out", compute)
+
+
+def test_bundles_set_side_by_side_share_what_does_not_depend_on_them(tmp_path, monkeypatch):
+    names = ["portraits/collins.jpg", "portraits/hopper-grey.jpg", "no-people/coffee.jpg"]
+    rows = [manifest_row(PHOTOS / name, 40.0, split="test") for name in names]
+    rows = read_manifests([write_manifest(tmp_path / "m.parquet", rows)], "test")
+    bundles = [make_bundle(tmp_path / f"{size}", input_size=size) for size in (32, 48)]
+    compute = Compute("cpu", "float32", "test")
+    alone = [Evaluator([bundle], compute).run(rows)[0] for bundle in bundles]
+    read = []
+    monkeypatch.setattr(
+        "train.evaluate.read_pixels", lambda path: read.append(path) or read_pixels(path)
+    )
+    together = Evaluator(bundles, compute)
+    detect, searched = together.detector.detect, []
+    monkeypatch.setattr(
+        together.detector, "detect", lambda images: searched.extend(images) or detect(images)
+    )
+    found = together.run(rows)
+    assert len(read) == len(searched) == 3
+    for one, other in zip(found, alone, strict=True):
+        assert one.undetected == other.undetected == 1
+        assert np.array_equal(one.outcome.age, other.outcome.age)
+    assert not np.array_equal(found[0].outcome.age, found[1].outcome.age)
 
 
 def test_ranges_are_those_of_what_goes_into_the_convolutions(tmp_path):
