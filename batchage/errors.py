@@ -62,3 +62,8 @@ class WorkerError(BatchageError):
 
 class OutputError(BatchageError):
     """A result can't be written."""
+
+
+def one_line(error: BaseException | None) -> str:
+    """What an exception says, short and without line breaks."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -242,7 +242,8 @@ class Pipeline:
             record.width, record.height = image.width, image.height
             record.content_hash, record.captured_at = image.content_hash, image.captured_at
             if image.warning:
-                record.status, record.error = Status.TRUNCATED, image.warning
+                record.status = Status.TRUNCATED
+            record.error = "; ".join(filter(None, (image.warning, image.remark))) or None
         except DecodeError as error:
             self._give_up(photo, error)
         finally:

@@ -104,6 +104,7 @@ class DecodedImage:
         content_hash: BLAKE2b-128 of the file's bytes, hexadecimal.
         captured_at: EXIF capture time without zone, if there is one.
         warning: Set where the picture is damaged yet partly usable (a truncated JPEG).
+        remark: Set where the file has further pictures.
     """
 
     pixels: ImageArray
@@ -112,6 +113,7 @@ class DecodedImage:
     content_hash: str
     captured_at: datetime | None = None
     warning: str | None = None
+    remark: str | None = None
 
     @property
     def scale(self) -> float:

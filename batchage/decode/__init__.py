@@ -2,7 +2,7 @@
 
 from batchage.decode.budget import ByteBudget
 from batchage.decode.pictures import decode, reduced_side, to_rgb
-from batchage.decode.raw import RAW_SUFFIXES, is_raw, missing_reader
+from batchage.decode.raw import RAW_SUFFIXES
 from batchage.decode.recrop import Recropper
 from batchage.decode.workers import N_DECODERS, DecodePool, decoded_ahead
 
@@ -14,8 +14,6 @@ __all__ = [
     "Recropper",
     "decode",
     "decoded_ahead",
-    "is_raw",
-    "missing_reader",
     "reduced_side",
     "to_rgb",
 ]

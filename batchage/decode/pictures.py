@@ -7,7 +7,7 @@ raise leaves here as a `DecodeError` with one sentence.
 
 from __future__ import annotations
 
-import io
+import math
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -16,25 +16,19 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
-import pillow_heif
-from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, PngImagePlugin, TiffImagePlugin, features
+from PIL import ExifTags, Image, ImageCms
 
 from batchage.config import MAX_PIXELS
-from batchage.decode.raw import is_raw, read_raw
-from batchage.errors import DecodeError, TooLargeError
+from batchage.decode.formats import NOT_A_PICTURE, formats_of
+from batchage.decode.numbers import all_to_bytes
+from batchage.decode.opening import open_picture
+from batchage.decode.raw import has_raw_mark, is_raw, missing_reader, opens_as_raw, read_raw
+from batchage.decode.tiff import TiffDocument, is_tiff
+from batchage.errors import DecodeError, TooLargeError, one_line
 from batchage.places import content_hasher, read_local, read_remote
 from batchage.types import DecodedImage, ImageArray
 
-NOT_A_PICTURE = "not a picture in a known format (JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF)"
-_PREFIX_BYTES = 16
-_JPEG_END = b"\xff\xd9"
-# AVIF before HEIF: both claim the container brand mif1, and only AVIF's opener looks at the codec.
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "AVIF", "HEIF")
-_JPEG_FORMATS = ("JPEG", "MPO")
-_DIVISORS = (8, 4, 2)
 _ORIENTATION = int(ExifTags.Base.Orientation)
 _DATES = (
     int(ExifTags.Base.DateTimeOriginal),
@@ -58,20 +52,26 @@ _UPRIGHT = {
 }
 _SIDEWAYS = {_UPRIGHT[value] for value in (5, 6, 7, 8)}
 
-Image.init()
-# Profiles and the notes of image generators are larger than Pillow's limit of one megabyte.
-PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
-pillow_heif.register_heif_opener()
-if not features.check("avif") and hasattr(pillow_heif, "register_avif_opener"):
-    pillow_heif.register_avif_opener()
+_SRGB, _LAB = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
 
 
-@dataclass(slots=True, eq=False)
-class _Opened:
-    """A picture whose header was read, and its EXIF tags by number."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loaded:
+    """A picture with its pixels, not upright yet.
+
+    Attributes:
+        image: Of any mode.
+        size: Width and height that it would have unreduced.
+        tags: EXIF, by number; the orientation is what is still to be done.
+        warning: What is wrong with it, if anything is.
+        remark: That the file has further pictures, if it has.
+    """
 
     image: Image.Image
+    size: tuple[int, int]
     tags: Mapping[int, object]
+    warning: str | None
+    remark: str | None
 
 
 def decode(
@@ -84,8 +84,9 @@ def decode(
 ) -> DecodedImage:
     """Decodes one file; may be called from several threads at once.
 
-    Of a file with several pictures (animation, pages) the first is used. Transparent parts become
-    white. A damaged picture of which a part can be seen is returned with a `warning`.
+    Of a file with several pictures (animation, pages) the first is used, with a `remark`.
+    Transparent parts become white. A damaged picture of which a part can be seen is returned with a
+    `warning`.
 
     Args:
         path: The file; a `str` is a URL.
@@ -106,9 +107,7 @@ def decode(
     try:
         data = _read(path, max_pixels) if data is None else data
         _check_prefix(path, data)
-        if is_raw(path):
-            return _decode_raw(data, max_pixels, reserve, enough)
-        return _decode_bytes(data, max_pixels, reserve, enough)
+        return _decode(path, data, partial(_check_size, max_pixels=max_pixels), reserve, enough)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -117,7 +116,7 @@ def decode(
         raise DecodeError("there is not enough memory to decode the picture") from error
     # Pillow's plugins raise any type on a damaged file.
     except Exception as error:
-        raise DecodeError(f"the picture can't be decoded: {_one_line(error)}") from error
+        raise DecodeError(f"the picture can't be decoded: {one_line(error)}") from error
 
 
 def _silence_pillow() -> None:
@@ -141,107 +140,114 @@ def _check_prefix(path: Path | str, start: bytes) -> None:
     """Refuse a file that doesn't start like a picture."""
     if not start:
         raise DecodeError("the file is empty")
-    if not is_raw(path) and not _formats_of(start[:_PREFIX_BYTES]):
+    if not formats_of(path, start) and not is_raw(path) and not has_raw_mark(start):
         raise DecodeError(NOT_A_PICTURE)
 
 
-def _decode_bytes(
-    data: bytes, max_pixels: int, reserve: Callable[[int], None], enough: int | None
+def _decode(
+    path: Path | str,
+    data: bytes,
+    check_size: Callable[[int, int], None],
+    reserve: Callable[[int], None],
+    enough: int | None,
 ) -> DecodedImage:
-    opened = _open(data, max_pixels)
-    width, height = opened.image.size
-    divisor = _reduction(opened.image, enough)
-    _reduce(opened.image, divisor)
+    formats = formats_of(path, data)
+    if has_raw_mark(data) or (is_raw(path) and not formats):
+        return _decode_raw(data, check_size, reserve, enough)
+    if not is_tiff(data):
+        return _upright(_load(data, formats, check_size, reserve, enough), data)
+    try:
+        document = TiffDocument(data)
+    except DecodeError:
+        if is_raw(path):
+            return _decode_raw(data, check_size, reserve, enough)
+        raise
+    is_called_raw = is_raw(path) and (document.is_only_reduced or opens_as_raw(data))
+    if document.is_raw or is_called_raw:
+        return _decode_raw(data, check_size, reserve, enough)
+    return _upright(_load_tiff(document, data, check_size, reserve), data)
+
+
+def _load(
+    data: bytes,
+    formats: list[str],
+    check_size: Callable[[int, int], None],
+    reserve: Callable[[int], None],
+    enough: int | None,
+) -> _Loaded:
+    opened = open_picture(data, formats, check_size)
+    size = opened.image.size
+    tags = _tags(opened.image.getexif)
+    if opened.is_upright:
+        tags.pop(_ORIENTATION, None)
+    remark = opened.remark()
+    opened.reduce(enough)
     # Of a progressive file, all coefficients are held, whatever the scale.
-    is_held_whole = opened.image.info.get("progressive")
-    pixels_held = width * height if is_held_whole else opened.image.width * opened.image.height
-    reserve(pixels_held * 3)
-    image, warning = _load(opened.image, data, divisor)
-    method = _UPRIGHT.get(_integer(opened.tags.get(_ORIENTATION)))
-    # Pillow turns TIFFs itself when it loads them.
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        method, (width, height) = None, image.size
-    image = to_rgb(image)
+    held = size if opened.image.info.get("progressive") else opened.image.size
+    reserve(math.prod(held) * 3)
+    opened.load()
+    return _Loaded(opened.image, size, tags, opened.warning, remark)
+
+
+def _load_tiff(
+    document: TiffDocument,
+    data: bytes,
+    check_size: Callable[[int, int], None],
+    reserve: Callable[[int], None],
+) -> _Loaded:
+    found = document.read(0, check_size, reserve)
+    tags = {**_tags(partial(_exif_of, data)), _ORIENTATION: found.orientation}
+    n = len(document)
+    remark = f"the first of {n} pages was looked at" if n > 1 else None
+    return _Loaded(found.image, found.image.size, tags, found.warning, remark)
+
+
+def _upright(loaded: _Loaded, data: bytes) -> DecodedImage:
+    image, (width, height) = to_rgb(loaded.image), loaded.size
+    method = _UPRIGHT.get(_integer(loaded.tags.get(_ORIENTATION)))
     if method is not None:
         image = image.transpose(method)
         if method in _SIDEWAYS:
             width, height = height, width
     pixels = np.array(image)
-    if warning is not None and bool((pixels == pixels[0, 0]).all()):
+    if loaded.warning is not None and _is_blank(pixels):
         raise DecodeError("the file is truncated or damaged before any of the picture")
     return DecodedImage(
         pixels=pixels,
         width=width,
         height=height,
         content_hash=content_hasher(data).hexdigest(),
-        captured_at=_captured_at(opened.tags),
-        warning=warning,
+        captured_at=_captured_at(loaded.tags),
+        warning=loaded.warning,
+        remark=loaded.remark,
     )
 
 
+def _is_blank(pixels: ImageArray) -> bool:
+    return bool((pixels == pixels[0, 0]).all())
+
+
 def _decode_raw(
-    data: bytes, max_pixels: int, reserve: Callable[[int], None], enough: int | None
+    data: bytes,
+    check_size: Callable[[int, int], None],
+    reserve: Callable[[int], None],
+    enough: int | None,
 ) -> DecodedImage:
-    found = read_raw(data, partial(_check_size, max_pixels=max_pixels), reserve)
+    lack = missing_reader()
+    if lack:
+        raise DecodeError(lack)
+    found = read_raw(data, check_size, reserve)
     content, taken = content_hasher(data).hexdigest(), _captured_at(_tags(partial(_exif_of, data)))
     if isinstance(found, bytes):
-        image = _decode_bytes(found, max_pixels, reserve, enough)
+        image = _upright(_load(found, ["JPEG"], check_size, reserve, enough), found)
         # LibRaw gives a preview without EXIF one that says 1970.
         known = image.captured_at if image.captured_at != _EPOCH else None
         return replace(image, content_hash=content, captured_at=taken or known)
+    if _is_blank(found):
+        # LibRaw doesn't say so where it lacks what the raw data are compressed by.
+        raise DecodeError("the camera raw can't be read: nothing comes out of it")
     height, width = found.shape[:2]
     return DecodedImage(found, width, height, content, taken)
-
-
-def _reduction(image: Image.Image, enough: int | None) -> int:
-    """By how much a picture's sides may be divided."""
-    if enough is None or image.format not in _JPEG_FORMATS:
-        return 1
-    return next((n for n in _DIVISORS if max(image.size) // n >= enough), 1)
-
-
-def _reduce(image: Image.Image, divisor: int) -> None:
-    """Let the decoder leave out what a smaller picture doesn't need."""
-    if divisor > 1:
-        sides = (image.width // divisor, image.height // divisor)
-        image.draft(None, (max(1, sides[0]), max(1, sides[1])))
-
-
-def _formats_of(prefix: bytes) -> list[str]:
-    """The formats whose magic bytes `prefix` has."""
-    # Some of Pillow's checks fail on fewer bytes than they look at.
-    prefix = prefix.ljust(_PREFIX_BYTES, b"\0")
-    found = []
-    for name in _FORMATS:
-        _, accept = Image.OPEN.get(name, (None, None))
-        if accept is not None and accept(prefix) is True:
-            found.append(name)
-    return found
-
-
-def _open(data: bytes, max_pixels: int) -> _Opened:
-    """Reads the header and checks the size."""
-    failure: Exception | None = None
-    for name in _formats_of(data[:_PREFIX_BYTES]):
-        try:
-            image = _open_as(name, data)
-        except Image.DecompressionBombError:
-            raise
-        except Exception as error:
-            failure = failure or error
-            continue
-        _check_size(image.width, image.height, max_pixels)
-        if image.mode == "LAB":
-            break
-        return _Opened(image, _tags(image.getexif))
-    if TiffImagePlugin._accept(data[:_PREFIX_BYTES]):
-        return _open_unusual_tiff(data, max_pixels)
-    raise DecodeError(f"the picture's header is damaged: {_one_line(failure)}") from failure
-
-
-def _open_as(name: str, data: bytes) -> ImageFile.ImageFile:
-    # Image.open would apply Pillow's own pixel limit, a process-wide global.
-    return Image.OPEN[name][0](io.BytesIO(data), "")
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -253,84 +259,22 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _open_unusual_tiff(data: bytes, max_pixels: int) -> _Opened:
-    """Decodes a TIFF of samples that Pillow has no mode for (CIELab, float RGB, float64)."""
-    file = io.BytesIO(data)
-    directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
-    file.seek(directory.next)
-    directory.load(file)
-    width, height = (_integer(directory.get(tag)) for tag in (256, 257))
-    _check_size(width, height, max_pixels)
-    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if values is None or values.shape[:2] != (height, width):
-        raise DecodeError("the TIFF file is damaged or of an unknown kind")
-    values = _to_8_bit(np.asarray(values))
-    if values.ndim == 3:
-        order = cv2.COLOR_BGRA2RGBA if values.shape[2] == 4 else cv2.COLOR_BGR2RGB
-        values = cv2.cvtColor(values, order)
-    return _Opened(Image.fromarray(values), dict(directory))
-
-
-def _load(image: Image.Image, data: bytes, divisor: int) -> tuple[Image.Image, str | None]:
-    """Decodes the pixels; of a damaged picture, those that can be had, with a warning."""
-    try:
-        image.load()
-        return image, None
-    except MemoryError:
-        raise
-    except Exception as error:
-        failure = error
-    kind = "truncated" if "truncated" in str(failure) else "damaged"
-    warning = f"the file is {kind}; the visible part was used"
-    if image.format in _JPEG_FORMATS:
-        try:
-            # Given an end marker libjpeg fills in what is missing, in progressive files too.
-            repaired = _open_as("JPEG", data + _JPEG_END)
-            _reduce(repaired, divisor)
-            repaired.load()
-            return repaired, warning
-        except Exception as error:
-            failure = error
-    if isinstance(image, ImageFile.ImageFile):
-        # Without tiles to decode, load() hands out the rows that were decoded before the failure.
-        image.tile = []
-    try:
-        image.load()
-    except Exception:
-        raise failure from None
-    return image, warning
-
-
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any mode → RGB, transparent parts on white."""
     if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(_to_8_bit(np.asarray(image)))
-    if image.mode == "La":
-        image = image.convert("LA")
+        image = Image.fromarray(all_to_bytes(np.asarray(image)))
+    if image.mode in ("La", "RGBa"):
+        image = image.convert(image.mode.upper())
+    if image.mode == "LAB":
+        converted = ImageCms.profileToProfile(image, _LAB, _SRGB, outputMode="RGB")
+        assert converted is not None
+        return converted
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
         white.paste(image, mask=image.getchannel("A"))
         return white
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _to_8_bit(values: NDArray[np.generic]) -> ImageArray:
-    """Numbers of any type and shape → uint8.
-
-    White is 65535 for 16-bit integers. For wider types it is the smallest of 1 (floats only), 255
-    (floats only), 65535 and the largest value present that nothing exceeds. Negative and
-    undefined values become 0.
-    """
-    if values.dtype == np.uint8:
-        return values.astype(np.uint8, copy=False)
-    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
-        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    floats = np.where(np.isfinite(values.astype(np.float64)), values.astype(np.float64), 0.0)
-    largest = float(floats.max())
-    whites = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (65535.0,)
-    white = next((white for white in whites if largest <= white), largest)
-    return np.clip(np.rint(floats * (255.0 / white)), 0, 255).astype(np.uint8)
 
 
 def _tags(get_exif: Callable[[], Image.Exif]) -> dict[int, object]:
@@ -373,11 +317,6 @@ def _captured_at(tags: Mapping[int, object]) -> datetime | None:
 def _integer(value: object) -> int:
     """A tag's value, or 0 where it isn't a whole number."""
     return value if isinstance(value, int) else 0
-
-
-def _one_line(error: BaseException | None) -> str:
-    """What an exception says, short and without line breaks."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def reduced_side(detect_size: int) -> int:

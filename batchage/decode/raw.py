@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
@@ -46,6 +47,15 @@ RAW_SUFFIXES = frozenset(
         ".srw",
     ]
 )
+_MARKS = re.compile(
+    rb"II\*\0.{4}CR|.{4}ftypcrx |.{6}HEAPCCDR|FUJIFILMCCD-RAW|II(?:RO|RS|U\0)|MMOR|\0MRM|FOVb",
+    re.DOTALL,
+)
+
+
+def has_raw_mark(start: bytes) -> bool:
+    """Whether a file's first 16 bytes are those of a camera raw file and nothing else."""
+    return _MARKS.match(start) is not None
 
 
 def is_raw(path: str | os.PathLike[str]) -> bool:
@@ -60,6 +70,19 @@ def missing_reader() -> str | None:
     if find_spec("rawpy"):
         return None
     return "camera raw needs the extra raw: pip install 'batchage[raw]'"
+
+
+def opens_as_raw(data: bytes) -> bool:
+    """Whether LibRaw takes a file for a camera raw; never without it."""
+    if missing_reader():
+        return False
+    import rawpy
+
+    try:
+        with rawpy.imread(io.BytesIO(data)):
+            return True
+    except rawpy.LibRawError:
+        return False
 
 
 def read_raw(

@@ -132,6 +132,7 @@ def _answer(
         "content_hash": image.content_hash,
         "captured_at": image.captured_at and image.captured_at.isoformat(),
         "warning": image.warning,
+        "remark": image.remark,
     }
     _send(replies, reply)
     replies.write(np.ascontiguousarray(image.pixels).data.cast("B"))
@@ -229,6 +230,7 @@ class _Worker:
             content_hash=reply["content_hash"],
             captured_at=datetime.fromisoformat(taken) if taken else None,
             warning=reply["warning"],
+            remark=reply["remark"],
         )
 
     def end(self) -> str:

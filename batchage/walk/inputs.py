@@ -34,8 +34,8 @@ def iter_images(
     """Finds the images among files and folders, of this machine and elsewhere.
 
     A file given directly is always looked at, whatever its name; `filter` is for what folders hold.
-    In a folder an image is known by its suffix or, failing that, by its first bytes. Camera raw
-    files, entries that are no regular files and folders that can't be read come with an `error`.
+    In a folder an image is known by its suffix or, failing that, by its first bytes. Entries
+    that are no regular files and folders that can't be read come with an `error`.
     In a remote folder it is known by its suffix only, which needs no request for each file.
 
     An input given twice, or that lies in a folder given too, is looked at once. This compares

@@ -15,14 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchage.config import ScanFilter
-from batchage.decode import RAW_SUFFIXES, is_raw, missing_reader
+from batchage.decode import RAW_SUFFIXES
 from batchage.types import UNREAD_FOLDER, ImageRef
 from batchage.walk.base import IMAGE_SUFFIXES, Met, display_name
 
 _MAGIC = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF.{4}WEBP|II[*+]\0|MM\0[*+]"
     rb"|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"
-    rb"|.{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1|avi[fs])",
+    rb"|.{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1|avi[fs]|crx )"
+    rb"|\0\0\0\x0c(?:jP  |JXL )\r\n\x87\n|\xff\x4f\xff\x51|8BPS\0[\1\2]|qoif|DDS \x7c\0\0\0"
+    rb"|FUJIFILMCCD-RAW|IIRO|IIU\0\x18",
     re.DOTALL,
 )
 _MAGIC_BYTES = 32
@@ -81,7 +83,7 @@ class LocalWalk:
         if stat.S_ISDIR(status.st_mode):
             yield from self._folder(absolute, status)
         else:
-            yield _input_ref(absolute, status, _known_error(absolute, status))
+            yield _input_ref(absolute, status, _known_error(status))
 
     def _folder(self, root: str, status: os.stat_result) -> Iterator[ImageRef]:
         make_ref = _ref_maker(root)
@@ -119,7 +121,7 @@ class LocalWalk:
                 if keeps and identity not in left_out and not self._met.passes_over(path):
                     entered = _Folder(path, relative, identity)
             elif self._is_wanted(path, relative, entry):
-                yield make_ref(path, relative, entry, _known_error(path, entry))
+                yield make_ref(path, relative, entry, _known_error(entry))
 
     def _is_wanted(self, path: str, relative: str, status: os.stat_result | None) -> bool:
         if not self._filter.keeps_file(display_name(relative)):
@@ -160,11 +162,9 @@ def _starts_like_image(path: str, status: os.stat_result | None) -> bool:
         return False
 
 
-def _known_error(path: str, status: os.stat_result) -> str | None:
+def _known_error(status: os.stat_result) -> str | None:
     """Why a file that exists is not going to be opened."""
-    if not stat.S_ISREG(status.st_mode):
-        return "not a regular file"
-    return missing_reader() if is_raw(path) else None
+    return None if stat.S_ISREG(status.st_mode) else "not a regular file"
 
 
 def _input_ref(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from batchage.config import ScanFilter
-from batchage.decode import RAW_SUFFIXES, is_raw, missing_reader
+from batchage.decode import RAW_SUFFIXES
 from batchage.errors import MissingExtraError, UsageError
 from batchage.places import (
     N_REQUESTS,
@@ -173,7 +173,6 @@ def _entry(name: str, url: str, info: dict[str, Any]) -> Entry:
     error = info.get("error")
     if not is_folder and error is None:
         error = "not a regular file" if info["type"] != "file" else None
-        error = error or (missing_reader() if is_raw(url) else None)
     size = info.get("size")
     return Entry(
         name=name,

@@ -64,7 +64,12 @@ IMAGES = pa.schema(
         _field("height", pa.int32(), "height of the upright photo in pixels", True),
         _field("captured_at", pa.timestamp("us"), "EXIF capture time, local, without zone", True),
         _field("status", WORD, "ok, no_face, truncated, unreadable, too_large, timeout or failed"),
-        _field("error", TEXT, "why the status is not ok, or what went less well", True),
+        _field(
+            "error",
+            TEXT,
+            "why the status is not ok, or what went less well or was left out",
+            True,
+        ),
         _field("n_faces", pa.int32(), "faces found"),
         _field("seconds", pa.float32(), "time spent on this file"),
         _field("thumbnail", TEXT, "file name in the thumbnails folder", True),

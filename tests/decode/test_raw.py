@@ -10,7 +10,6 @@ from PIL import Image
 import batchage
 from batchage.decode import decode, raw
 from batchage.errors import DecodeError, TooLargeError
-from batchage.walk import iter_images
 from tests.builders import make_bundle
 from tests.command import PHOTOS
 from tests.dng import make_dng, mosaic
@@ -94,12 +93,44 @@ def test_a_scan_finds_faces_in_raw_files(tmp_path, picture):
     assert images.n_faces.tolist() == [1, 0]
 
 
-def test_without_the_extra_the_row_says_what_to_install(tmp_path, monkeypatch):
-    (tmp_path / "a.dng").write_bytes(b"")
+@pytest.fixture
+def no_reader(monkeypatch):
     monkeypatch.setattr(raw, "find_spec", lambda name: None)
     raw.missing_reader.cache_clear()
-    try:
-        (ref,) = iter_images([tmp_path])
-    finally:
-        raw.missing_reader.cache_clear()
-    assert "pip install 'batchage[raw]'" in ref.error
+    yield
+    raw.missing_reader.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["a.dng", "a.tif", "a.jpg"])
+def test_without_the_extra_it_is_said_what_to_install(picture, no_reader, name):
+    data = make_dng(mosaic(picture), as_jpeg(picture.resize((64, 64))), (64, 64))
+    with pytest.raises(DecodeError, match=r"pip install 'batchage\[raw\]'"):
+        decode(name, data=data)
+
+
+@pytest.mark.parametrize("name", ["a.nef", "a.dng", "a.CR2"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_a_picture_that_is_called_raw_needs_no_reader(picture, no_reader, name, kind):
+    stream = io.BytesIO()
+    picture.save(stream, kind)
+    assert difference(decode(name, data=stream.getvalue()).pixels, picture) < 3
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "HEIF"])
+def test_a_picture_that_is_called_raw_is_read_as_what_it_is(picture, kind):
+    stream = io.BytesIO()
+    picture.save(stream, kind)
+    assert difference(decode("a.nef", data=stream.getvalue()).pixels, picture) < 3
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.jpg", "a"])
+def test_a_raw_file_under_another_name_is_developed(picture, name):
+    data = make_dng(mosaic(picture), as_jpeg(picture.resize((64, 64))), (64, 64))
+    image = decode(name, data=data)
+    assert (image.width, image.height) == picture.size
+    assert difference(image.pixels, picture) < 30
+
+
+def test_raw_data_out_of_which_nothing_comes_are_not_a_black_photo(picture):
+    with pytest.raises(DecodeError, match="nothing comes out of it"):
+        decode("a.dng", data=make_dng(mosaic(picture) * 0))

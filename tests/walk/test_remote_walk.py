@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchage.config import ScanFilter
-from batchage.decode import raw
 from batchage.errors import MissingExtraError, UsageError
 from batchage.places import locate
 from batchage.places import names as place_names
@@ -196,15 +195,6 @@ def test_long_lists_keep_their_order(memory):
         memory.pipe_file(f"/photos/{number}.jpg", bytes(number))
     found = list(iter_listed(f"memory://photos/{number}.jpg" for number in reversed(range(200))))
     assert [ref.size for ref in found] == list(reversed(range(200)))
-
-
-def test_camera_raw_without_its_reader_is_a_row(memory, monkeypatch):
-    memory.pipe_file("/photos/a.nef", b"raw")
-    raw.missing_reader.cache_clear()
-    monkeypatch.setattr(raw, "find_spec", lambda name: None)
-    (ref,) = iter_images(["memory://photos"])
-    raw.missing_reader.cache_clear()
-    assert "batchage[raw]" in ref.error
 
 
 @pytest.mark.parametrize(

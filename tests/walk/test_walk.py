@@ -44,6 +44,19 @@ def test_pictures_are_known_by_content_too(tmp_path):
     assert sorted(relatives(iter_images([tmp_path]))) == ["no-suffix", "wrong.dat"]
 
 
+STARTS = [
+    *(b"\0\0\0\x0cjP  \r\n\x87\n", b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\x4f\xff\x51", b"8BPS\0\1"),
+    *(b"qoif", b"DDS \x7c\0\0\0", b"FUJIFILMCCD-RAW 0201", b"\0\0\0\x18ftypcrx "),
+]
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_further_formats_are_known_by_their_first_bytes(tmp_path, start):
+    (tmp_path / "photo").write_bytes(start + bytes(40))
+    (tmp_path / "other").write_bytes(start[1:] + bytes(40))
+    assert relatives(iter_images([tmp_path])) == ["photo"]
+
+
 FILTERS = [
     (ScanFilter(recursive=False), ["a.jpg"]),
     (ScanFilter(include=("*.png",)), ["sub/b.png"]),
