@@ -12,7 +12,6 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +22,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, PngImagePlugin, TiffImagePlugin, features
 
 from batchage.config import MAX_PIXELS
+from batchage.decode.colour import colours_of
+from batchage.decode.dates import capture_time
 from batchage.decode.raw import is_raw, read_raw
 from batchage.errors import DecodeError, TooLargeError
 from batchage.places import content_hasher, read_local, read_remote
@@ -36,17 +37,6 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "AVIF", "HEIF")
 _JPEG_FORMATS = ("JPEG", "MPO")
 _DIVISORS = (8, 4, 2)
 _ORIENTATION = int(ExifTags.Base.Orientation)
-_DATES = (
-    int(ExifTags.Base.DateTimeOriginal),
-    int(ExifTags.Base.DateTimeDigitized),
-    int(ExifTags.Base.DateTime),
-)
-_DATE = re.compile(
-    r"\s*(\d{4})\D{1,2}(\d{1,2})\D{1,2}(\d{1,2})(?:\D{1,2}(\d{1,2})\D(\d{1,2})(?:\D(\d{1,2}))?)?",
-    re.ASCII,
-)
-_YEARS = range(1800, 2200)
-_EPOCH = datetime(1970, 1, 1)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -81,6 +71,7 @@ def decode(
     reserve: Callable[[int], None] = lambda n_bytes: None,
     enough: int | None = None,
     data: bytes | None = None,
+    colours_later: bool = False,
 ) -> DecodedImage:
     """Decodes one file; may be called from several threads at once.
 
@@ -94,6 +85,8 @@ def decode(
         enough: A JPEG may be decoded at a half, a quarter or an eighth of its size as long as its
             longest side, in pixels, stays this large; None wants all of it.
         data: The file's bytes, if they have been read already.
+        colours_later: Leave it to `in_srgb` to turn what is made of the picture into sRGB, which is
+            cheaper for small things, where its own values are close enough to find faces in.
 
     Returns:
         The whole picture, RGB uint8 `(h, w, 3)`, upright after EXIF.
@@ -107,8 +100,8 @@ def decode(
         data = _read(path, max_pixels) if data is None else data
         _check_prefix(path, data)
         if is_raw(path):
-            return _decode_raw(data, max_pixels, reserve, enough)
-        return _decode_bytes(data, max_pixels, reserve, enough)
+            return _decode_raw(data, max_pixels, reserve, enough, colours_later)
+        return _decode_bytes(data, max_pixels, reserve, enough, colours_later)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -146,7 +139,11 @@ def _check_prefix(path: Path | str, start: bytes) -> None:
 
 
 def _decode_bytes(
-    data: bytes, max_pixels: int, reserve: Callable[[int], None], enough: int | None
+    data: bytes,
+    max_pixels: int,
+    reserve: Callable[[int], None],
+    enough: int | None,
+    colours_later: bool,
 ) -> DecodedImage:
     opened = _open(data, max_pixels)
     width, height = opened.image.size
@@ -161,7 +158,8 @@ def _decode_bytes(
     # Pillow turns TIFFs itself when it loads them.
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         method, (width, height) = None, image.size
-    image = to_rgb(image)
+    colours = colours_of(image.mode, opened.image.info, data)
+    image = colours.converted(_to_rgb(colours.separated(image)), colours_later)
     if method is not None:
         image = image.transpose(method)
         if method in _SIDEWAYS:
@@ -174,23 +172,27 @@ def _decode_bytes(
         width=width,
         height=height,
         content_hash=content_hasher(data).hexdigest(),
-        captured_at=_captured_at(opened.tags),
+        captured=capture_time(data, opened.image.info),
         warning=warning,
+        note=colours.note,
+        colours=colours.left(colours_later),
     )
 
 
 def _decode_raw(
-    data: bytes, max_pixels: int, reserve: Callable[[int], None], enough: int | None
+    data: bytes,
+    max_pixels: int,
+    reserve: Callable[[int], None],
+    enough: int | None,
+    colours_later: bool,
 ) -> DecodedImage:
     found = read_raw(data, partial(_check_size, max_pixels=max_pixels), reserve)
-    content, taken = content_hasher(data).hexdigest(), _captured_at(_tags(partial(_exif_of, data)))
+    content, captured = content_hasher(data).hexdigest(), capture_time(data, {})
     if isinstance(found, bytes):
-        image = _decode_bytes(found, max_pixels, reserve, enough)
-        # LibRaw gives a preview without EXIF one that says 1970.
-        known = image.captured_at if image.captured_at != _EPOCH else None
-        return replace(image, content_hash=content, captured_at=taken or known)
+        image = _decode_bytes(found, max_pixels, reserve, enough, colours_later)
+        return replace(image, content_hash=content, captured=captured or image.captured)
     height, width = found.shape[:2]
-    return DecodedImage(found, width, height, content, taken)
+    return DecodedImage(found, width, height, content, captured)
 
 
 def _reduction(image: Image.Image, enough: int | None) -> int:
@@ -301,7 +303,13 @@ def _load(image: Image.Image, data: bytes, divisor: int) -> tuple[Image.Image, s
     return image, warning
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_srgb(image: Image.Image) -> Image.Image:
+    """A picture of any mode → RGB, in sRGB where it says what its colours are."""
+    colours = colours_of(image.mode, image.info, b"")
+    return colours.converted(_to_rgb(colours.separated(image)), later=False)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
     """Any mode → RGB, transparent parts on white."""
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(_to_8_bit(np.asarray(image)))
@@ -338,36 +346,11 @@ def _tags(get_exif: Callable[[], Image.Exif]) -> dict[int, object]:
     tags: dict[int, object] = {}
     try:
         exif = get_exif()
-        tags.update({tag: exif.get(tag) for tag in (_ORIENTATION, *_DATES)})
-        details = exif.get_ifd(ExifTags.IFD.Exif)
-        tags.update({tag: details[tag] for tag in _DATES if tag in details})
+        tags[_ORIENTATION] = exif.get(_ORIENTATION)
     # A picture isn't lost for its metadata, and Pillow raises any type on damaged EXIF.
     except Exception:
         return tags
     return tags
-
-
-def _exif_of(data: bytes) -> Image.Exif:
-    """EXIF of a camera raw file: most are TIFF files from outside."""
-    exif = Image.Exif()
-    exif.load(data)
-    return exif
-
-
-def _captured_at(tags: Mapping[int, object]) -> datetime | None:
-    """The first plausible of the three EXIF dates, without zone and fractions of a second."""
-    for tag in _DATES:
-        value = tags.get(tag)
-        found = _DATE.match(value) if isinstance(value, str) else None
-        if found is None:
-            continue
-        try:
-            moment = datetime(*(int(part or 0) for part in found.groups()))  # type: ignore[arg-type]
-        except ValueError:
-            continue
-        if moment.year in _YEARS:
-            return moment
-    return None
 
 
 def _integer(value: object) -> int:
