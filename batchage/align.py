@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from batchage.pixels import shrink
+from batchage.pixels import in_srgb, shrink
 from batchage.types import FaceCrop, FloatArray, ImageArray, Pose
 
 CHIP_SIDE = 200
@@ -134,15 +134,19 @@ FRONTAL_NOSE = _nose(TEMPLATE.astype(np.float64))[1]
 """Where along the face's axis the template's nose is."""
 
 
-def align(image: ImageArray, landmarks: FloatArray, size: int) -> FaceCrop:
+def align(
+    image: ImageArray, landmarks: FloatArray, size: int, colours: ImageArray | None = None
+) -> FaceCrop:
     """The canonical crop of one face, with its quality.
 
     Args:
         image: RGB uint8 `(h, w, 3)`: the largest picture at hand.
         landmarks: float32 `(5, 2)` in pixels of `image`.
         size: Side of the crop in pixels.
+        colours: As of `DecodedImage`.
     """
-    return judge(warp(image, estimate_similarity(landmarks, size), size), landmarks)
+    crop = warp(image, estimate_similarity(landmarks, size), size)
+    return judge(in_srgb(crop, colours), landmarks)
 
 
 def judge(crop: ImageArray, landmarks: FloatArray) -> FaceCrop:

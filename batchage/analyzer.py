@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from batchage.align import align
 from batchage.config import ScanConfig
-from batchage.decode import decode, to_rgb
+from batchage.decode import decode, to_srgb
 from batchage.detect import create_detector
 from batchage.errors import DecodeError, UsageError
 from batchage.networks import choose_compute, load_bundle
@@ -95,10 +95,10 @@ class Analyzer:
         size = self._predictor.input_size
         owners, found, crops = [], [], []
         for index, image in enumerate(images):
-            pixels = _pixels(image, index, self._config.max_pixels)
+            pixels, colours = _pixels(image, index, self._config.max_pixels)
             (faces,) = self._detector.detect([pixels])
             faces = faces.select(box_sizes(faces.boxes) >= self._config.detection.min_face_size)
-            crops += [align(pixels, points, size) for points in faces.landmarks]
+            crops += [align(pixels, points, size, colours) for points in faces.landmarks]
             owners += [index] * len(faces)
             found += [(faces, number) for number in range(len(faces))]
         predictions = self._predictor.predict([crop.pixels for crop in crops])
@@ -118,18 +118,20 @@ def _is_one_array(images: object) -> bool:
     return isinstance(images, np.ndarray) and images.ndim < 4
 
 
-def _pixels(image: Picture, index: int, max_pixels: int) -> ImageArray:
+def _pixels(image: Picture, index: int, max_pixels: int) -> tuple[ImageArray, ImageArray | None]:
+    """A picture, RGB uint8 `(h, w, 3)`, and its colours, as of `DecodedImage`."""
     if isinstance(image, (str, os.PathLike)):
         try:
-            return decode(Path(image), max_pixels=max_pixels).pixels
+            decoded = decode(Path(image), max_pixels=max_pixels, colours_later=True)
+            return decoded.pixels, decoded.colours
         except DecodeError as error:
             raise type(error)(f"{os.fspath(image)}: {error}") from None
     if isinstance(image, Image.Image):
-        return np.asarray(to_rgb(ImageOps.exif_transpose(image)), np.uint8)
+        return np.asarray(to_srgb(ImageOps.exif_transpose(image)), np.uint8), None
     pixels = np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise UsageError(
             f"picture {index} is an array of {pixels.dtype} {pixels.shape}; give RGB as uint8 "
             "(height, width, 3), or a PIL picture"
         )
-    return pixels
+    return pixels, None

@@ -238,12 +238,13 @@ class Pipeline:
                 reserve,
                 data,
                 enough=reduced_side(self.config.detection.detect_size),
+                colours_later=True,
             )
             record.width, record.height = image.width, image.height
-            record.content_hash, record.captured_at = image.content_hash, image.captured_at
+            record.content_hash, record.captured = image.content_hash, image.captured
+            record.error = "; ".join(filter(None, (image.warning, image.note))) or None
             if image.warning:
                 record.status = Status.TRUNCATED
-            record.error = "; ".join(filter(None, (image.warning, image.remark))) or None
         except DecodeError as error:
             self._give_up(photo, error)
         finally:
@@ -291,7 +292,9 @@ class Pipeline:
         found = image.in_full_size(faces)
         is_wanted = box_sizes(found.boxes) >= self.config.detection.min_face_size
         faces, photo.found = faces.select(is_wanted), found.select(is_wanted)
-        photo.crops = [align(image.pixels, points, size) for points in faces.landmarks]
+        photo.crops = [
+            align(image.pixels, points, size, image.colours) for points in faces.landmarks
+        ]
         if image.scale < 1:
             scales = [estimate_similarity(points, size).scale for points in faces.landmarks]
             photo.small = [i for i, scale in enumerate(scales) if scale > LARGEST_SCALE]
@@ -317,7 +320,8 @@ class Pipeline:
                 photo.crops[index] = crop
         except (DecodeTimeoutError, DecoderCrashError) as error:
             # What was seen in the reduced picture is there all the same.
-            photo.record.error = f"small faces were cut out of a reduced picture: {error}"
+            why = f"small faces were cut out of a reduced picture: {error}"
+            photo.record.error = "; ".join(filter(None, (photo.record.error, why)))
         except DecodeError as error:
             self._give_up(photo, error)
         except BatchageError:

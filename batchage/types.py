@@ -93,6 +93,23 @@ class ImageRef:
         return self.error is not None and self.error.endswith(UNREAD_FOLDER)
 
 
+@dataclass(frozen=True, slots=True)
+class CaptureTime:
+    """When a photo was taken, by the clock of the place, and how that is known.
+
+    Attributes:
+        at: Date and time of day there, without zone; what `precision` leaves open is 0.
+        source: Where the file says so: `EXIF:DateTimeOriginal`, `XMP-photoshop:DateCreated`, …
+        precision: `second`, `minute` or `day`.
+        offset_minutes: How far that clock was ahead of UTC, if the file says so.
+    """
+
+    at: datetime
+    source: str
+    precision: str = "second"
+    offset_minutes: int | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedImage:
     """Pixels of one file.
@@ -102,18 +119,21 @@ class DecodedImage:
         width: Width of the upright full-size picture in pixels.
         height: Height of the upright full-size picture in pixels.
         content_hash: BLAKE2b-128 of the file's bytes, hexadecimal.
-        captured_at: EXIF capture time without zone, if there is one.
+        captured: When the photo was taken, if the file says so.
         warning: Set where the picture is damaged yet partly usable (a truncated JPEG).
-        remark: Set where the file has further pictures.
+        note: What else its row should say of the file: further pictures in it, its colours.
+        colours: How `pixels` become sRGB, where they aren't yet: for `in_srgb`, the sRGB of colours
+            in equal steps, uint8 `(n, n, n, 3)`, by their blue, green and red.
     """
 
     pixels: ImageArray
     width: int
     height: int
     content_hash: str
-    captured_at: datetime | None = None
+    captured: CaptureTime | None = None
     warning: str | None = None
-    remark: str | None = None
+    note: str | None = None
+    colours: ImageArray | None = None
 
     @property
     def scale(self) -> float:
@@ -280,7 +300,7 @@ class ImageRecord:
     width: int | None = None
     height: int | None = None
     content_hash: str | None = None
-    captured_at: datetime | None = None
+    captured: CaptureTime | None = None
     seconds: float = 0.0
     thumbnail: str | None = None
     faces: list[FaceRecord] = field(default_factory=list)

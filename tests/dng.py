@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 
-LETTERS = {1: "B", 2: "B", 3: "H", 4: "I"}
+LETTERS = {1: "B", 2: "B", 3: "H", 4: "I", 7: "B"}
 RATIONALS = {5: "<II", 10: "<ii"}
 
 
@@ -34,7 +34,7 @@ def directory(tags, start):
     return struct.pack("<H", len(tags)) + rows + struct.pack("<I", 0) + more
 
 
-def make_dng(seen, preview=None, size=(0, 0), orientation=1, taken=None):
+def make_dng(seen, preview=None, size=(0, 0), orientation=1, taken=None, edited=None):
     """A DNG file of a mosaic `(h, w)`; `preview` is a JPEG file of `size` (width, height)."""
     height, width = seen.shape
     raw, first = seen.tobytes(), 8
@@ -57,8 +57,9 @@ def make_dng(seen, preview=None, size=(0, 0), orientation=1, taken=None):
         271: name, 272: name, 274: (3, [orientation]), 330: (4, [first]), 50706: (1, [1, 4, 0, 0]),
         50708: name, 50721: (10, unit), 50728: (5, [(1, 1)] * 3),
     }  # fmt: skip
-    if taken:
-        outer[306] = (2, taken.encode() + b"\0")
+    for tag, date in {306: edited, 36867: taken}.items():
+        if date:
+            outer[tag] = (2, date.encode() + b"\0")
     if preview:
         outer |= {
             254: (4, [1]), 256: (4, [size[0]]), 257: (4, [size[1]]), 258: (3, [8] * 3),

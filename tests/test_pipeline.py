@@ -20,6 +20,7 @@ from batchage.predict import KIND, Predictor
 from batchage.types import Detections
 from batchage.walk import iter_images
 from tests.builders import make_bundle
+from tests.icc import DISPLAY_P3, screen_profile
 
 FACE = np.array([[10, 10], [22, 10], [16, 16], [11, 22], [21, 22]], np.float32)
 PLAIN, DETECT_FAILS, ALIGN_FAILS, NO_FACE = 50, 100, 150, 250
@@ -117,7 +118,7 @@ def test_face_that_cannot_be_predicted_costs_its_photo(run, tmp_path, monkeypatc
         return predict(self, crops)
 
     monkeypatch.setattr(Predictor, "predict", fails)
-    monkeypatch.setattr(pipeline_module, "align", lambda image, points, size: crop_of(image, size))
+    monkeypatch.setattr(pipeline_module, "align", crop_of)
     for number in range(6):
         make_photo(tmp_path / "photos" / f"{number}.png", 70 if number == 2 else PLAIN, n_faces=2)
     found = run()
@@ -127,7 +128,7 @@ def test_face_that_cannot_be_predicted_costs_its_photo(run, tmp_path, monkeypatc
     assert all(len(record.faces) == 2 for name, record in found.items() if name != "2.png")
 
 
-def crop_of(image, size):
+def crop_of(image, points, size, colours):
     from batchage.types import FaceCrop, Pose
 
     return FaceCrop(np.full((size, size, 3), image[0, 0, 0], np.uint8), 1.0, Pose(0, 0, 0))
@@ -258,6 +259,38 @@ def make_large_photo(path, n_faces=1):
     pixels[:, -8:] = n_faces * 20 + 5
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, quality=95)
+
+
+@pytest.mark.parametrize("face", [SMALL_FACE, FACE * 20])
+def test_crops_and_thumbnails_are_in_srgb(run, tmp_path, face):
+    path = tmp_path / "photos" / "large.jpg"
+    make_large_photo(path, n_faces=1)
+    pixels = np.array(Image.open(path))
+    # Skin, in a wide space: these values are paler than the colour they stand for.
+    pixels[16:, 16:-16] = (200, 140, 120)
+    Image.fromarray(pixels).save(path, quality=95, icc_profile=screen_profile(DISPLAY_P3))
+    run.detector.landmarks = face
+    folders = {"crops": tmp_path / "crops", "thumbnails": tmp_path / "thumbs"}
+    record = run(**folders, detection=DetectorSettings(detect_size=512))["large.jpg"]
+    assert (record.status, record.error) == ("ok", None)
+    crop = np.asarray(Image.open(tmp_path / "crops" / record.faces[0].crop))
+    thumbnail = np.asarray(Image.open(tmp_path / "thumbs" / record.thumbnail))
+    skin = decode(path).pixels[700, 1000].astype(int)
+    assert np.abs(skin - (211, 137, 116)).max() <= 2
+    for found in (crop[16, 16], thumbnail[-100, 300]):
+        assert np.abs(found.astype(int) - skin).max() <= 3
+
+
+def test_an_unusable_profile_is_told_and_changes_no_status(run, tmp_path):
+    make_photo(tmp_path / "photos" / "plain.png")
+    picture = Image.open(tmp_path / "photos" / "plain.png")
+    picture.save(tmp_path / "photos" / "tagged.png", icc_profile=b"nonsense")
+    found = run()
+    assert [record.status for record in found.values()] == ["ok", "ok"]
+    assert found["plain.png"].error is None
+    assert "colour profile is damaged" in found["tagged.png"].error
+    first, second = (record.faces[0].prediction for record in found.values())
+    assert first == second
 
 
 def test_small_faces_are_cut_out_of_the_full_picture(run, tmp_path):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -20,6 +20,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
 from batchage.config import MAX_PIXELS
+from batchage.decode.colour import colours_of
+from batchage.decode.dates import capture_time
 from batchage.decode.formats import NOT_A_PICTURE, formats_of
 from batchage.decode.numbers import all_to_bytes
 from batchage.decode.opening import open_picture
@@ -30,16 +32,6 @@ from batchage.places import content_hasher, read_local, read_remote
 from batchage.types import DecodedImage, ImageArray
 
 _ORIENTATION = int(ExifTags.Base.Orientation)
-_DATES = (
-    int(ExifTags.Base.DateTimeOriginal),
-    int(ExifTags.Base.DateTimeDigitized),
-    int(ExifTags.Base.DateTime),
-)
-_DATE = re.compile(
-    r"\s*(\d{4})\D{1,2}(\d{1,2})\D{1,2}(\d{1,2})(?:\D{1,2}(\d{1,2})\D(\d{1,2})(?:\D(\d{1,2}))?)?",
-    re.ASCII,
-)
-_YEARS = range(1800, 2200)
 _EPOCH = datetime(1970, 1, 1)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -62,16 +54,16 @@ class _Loaded:
     Attributes:
         image: Of any mode.
         size: Width and height that it would have unreduced.
-        tags: EXIF, by number; the orientation is what is still to be done.
+        orientation: How it is to be turned, as in EXIF.
         warning: What is wrong with it, if anything is.
-        remark: That the file has further pictures, if it has.
+        note: That the file has further pictures, if it has.
     """
 
     image: Image.Image
     size: tuple[int, int]
-    tags: Mapping[int, object]
+    orientation: int
     warning: str | None
-    remark: str | None
+    note: str | None
 
 
 def decode(
@@ -81,10 +73,11 @@ def decode(
     reserve: Callable[[int], None] = lambda n_bytes: None,
     enough: int | None = None,
     data: bytes | None = None,
+    colours_later: bool = False,
 ) -> DecodedImage:
     """Decodes one file; may be called from several threads at once.
 
-    Of a file with several pictures (animation, pages) the first is used, with a `remark`.
+    Of a file with several pictures (animation, pages) the first is used, with a `note`.
     Transparent parts become white. A damaged picture of which a part can be seen is returned with a
     `warning`.
 
@@ -95,6 +88,8 @@ def decode(
         enough: A JPEG may be decoded at a half, a quarter or an eighth of its size as long as its
             longest side, in pixels, stays this large; None wants all of it.
         data: The file's bytes, if they have been read already.
+        colours_later: Leave it to `in_srgb` to turn what is made of the picture into sRGB, which is
+            cheaper for small things, where its own values are close enough to find faces in.
 
     Returns:
         The whole picture, RGB uint8 `(h, w, 3)`, upright after EXIF.
@@ -107,7 +102,10 @@ def decode(
     try:
         data = _read(path, max_pixels) if data is None else data
         _check_prefix(path, data)
-        return _decode(path, data, partial(_check_size, max_pixels=max_pixels), reserve, enough)
+        loader = _Loader(
+            partial(_check_size, max_pixels=max_pixels), reserve, enough, colours_later
+        )
+        return loader.decode(path, data)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -144,110 +142,101 @@ def _check_prefix(path: Path | str, start: bytes) -> None:
         raise DecodeError(NOT_A_PICTURE)
 
 
-def _decode(
-    path: Path | str,
-    data: bytes,
-    check_size: Callable[[int, int], None],
-    reserve: Callable[[int], None],
-    enough: int | None,
-) -> DecodedImage:
-    formats = formats_of(path, data)
-    if has_raw_mark(data) or (is_raw(path) and not formats):
-        return _decode_raw(data, check_size, reserve, enough)
-    if not is_tiff(data):
-        return _upright(_load(data, formats, check_size, reserve, enough), data)
-    try:
-        document = TiffDocument(data)
-    except DecodeError:
-        if is_raw(path):
-            return _decode_raw(data, check_size, reserve, enough)
-        raise
-    is_called_raw = is_raw(path) and (document.is_only_reduced or opens_as_raw(data))
-    if document.is_raw or is_called_raw:
-        return _decode_raw(data, check_size, reserve, enough)
-    return _upright(_load_tiff(document, data, check_size, reserve), data)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loader:
+    """Decodes files in one way.
 
+    Attributes:
+        check_size: Called with width and height before anything is decoded; may raise.
+        reserve: As of `decode`.
+        enough: As of `decode`.
+        colours_later: As of `decode`.
+    """
 
-def _load(
-    data: bytes,
-    formats: list[str],
-    check_size: Callable[[int, int], None],
-    reserve: Callable[[int], None],
-    enough: int | None,
-) -> _Loaded:
-    opened = open_picture(data, formats, check_size)
-    size = opened.image.size
-    tags = _tags(opened.image.getexif)
-    if opened.is_upright:
-        tags.pop(_ORIENTATION, None)
-    remark = opened.remark()
-    opened.reduce(enough)
-    # Of a progressive file, all coefficients are held, whatever the scale.
-    held = size if opened.image.info.get("progressive") else opened.image.size
-    reserve(math.prod(held) * 3)
-    opened.load()
-    return _Loaded(opened.image, size, tags, opened.warning, remark)
+    check_size: Callable[[int, int], None]
+    reserve: Callable[[int], None]
+    enough: int | None
+    colours_later: bool
 
+    def decode(self, path: Path | str, data: bytes) -> DecodedImage:
+        formats = formats_of(path, data)
+        if has_raw_mark(data) or (is_raw(path) and not formats):
+            return self._raw(data)
+        if not is_tiff(data):
+            return self._upright(self._load(data, formats), data)
+        try:
+            document = TiffDocument(data)
+        except DecodeError:
+            if is_raw(path):
+                return self._raw(data)
+            raise
+        is_called_raw = is_raw(path) and (document.is_only_reduced or opens_as_raw(data))
+        if document.is_raw or is_called_raw:
+            return self._raw(data)
+        return self._upright(self._load_tiff(document), data)
 
-def _load_tiff(
-    document: TiffDocument,
-    data: bytes,
-    check_size: Callable[[int, int], None],
-    reserve: Callable[[int], None],
-) -> _Loaded:
-    found = document.read(0, check_size, reserve)
-    tags = {**_tags(partial(_exif_of, data)), _ORIENTATION: found.orientation}
-    n = len(document)
-    remark = f"the first of {n} pages was looked at" if n > 1 else None
-    return _Loaded(found.image, found.image.size, tags, found.warning, remark)
+    def _load(self, data: bytes, formats: list[str]) -> _Loaded:
+        opened = open_picture(data, formats, self.check_size)
+        size = opened.image.size
+        orientation = 1 if opened.is_upright else _orientation_of(opened.image)
+        note = opened.remark()
+        opened.reduce(self.enough)
+        # Of a progressive file, all coefficients are held, whatever the scale.
+        held = size if opened.image.info.get("progressive") else opened.image.size
+        self.reserve(math.prod(held) * 3)
+        opened.load()
+        return _Loaded(opened.image, size, orientation, opened.warning, note)
 
+    def _load_tiff(self, document: TiffDocument) -> _Loaded:
+        found = document.read(0, self.check_size, self.reserve)
+        n = len(document)
+        note = f"the first of {n} pages was looked at" if n > 1 else None
+        return _Loaded(found.image, found.image.size, found.orientation, found.warning, note)
 
-def _upright(loaded: _Loaded, data: bytes) -> DecodedImage:
-    image, (width, height) = to_rgb(loaded.image), loaded.size
-    method = _UPRIGHT.get(_integer(loaded.tags.get(_ORIENTATION)))
-    if method is not None:
-        image = image.transpose(method)
-        if method in _SIDEWAYS:
-            width, height = height, width
-    pixels = np.array(image)
-    if loaded.warning is not None and _is_blank(pixels):
-        raise DecodeError("the file is truncated or damaged before any of the picture")
-    return DecodedImage(
-        pixels=pixels,
-        width=width,
-        height=height,
-        content_hash=content_hasher(data).hexdigest(),
-        captured_at=_captured_at(loaded.tags),
-        warning=loaded.warning,
-        remark=loaded.remark,
-    )
+    def _upright(self, loaded: _Loaded, data: bytes) -> DecodedImage:
+        image, (width, height) = loaded.image, loaded.size
+        info = image.info
+        colours = colours_of(image.mode, info, data)
+        image = colours.converted(_to_rgb(colours.separated(image)), self.colours_later)
+        method = _UPRIGHT.get(loaded.orientation)
+        if method is not None:
+            image = image.transpose(method)
+            if method in _SIDEWAYS:
+                width, height = height, width
+        pixels = np.array(image)
+        if loaded.warning is not None and _is_blank(pixels):
+            raise DecodeError("the file is truncated or damaged before any of the picture")
+        return DecodedImage(
+            pixels=pixels,
+            width=width,
+            height=height,
+            content_hash=content_hasher(data).hexdigest(),
+            captured=capture_time(data, info),
+            warning=loaded.warning,
+            note="; ".join(filter(None, (loaded.note, colours.note))) or None,
+            colours=colours.left(self.colours_later),
+        )
+
+    def _raw(self, data: bytes) -> DecodedImage:
+        lack = missing_reader()
+        if lack:
+            raise DecodeError(lack)
+        found = read_raw(data, self.check_size, self.reserve)
+        content, captured = content_hasher(data).hexdigest(), capture_time(data, {})
+        if isinstance(found, bytes):
+            image = self._upright(self._load(found, ["JPEG"]), found)
+            # LibRaw gives a preview without EXIF one that says 1970.
+            known = image.captured if image.captured and image.captured.at != _EPOCH else None
+            return replace(image, content_hash=content, captured=captured or known)
+        if _is_blank(found):
+            # LibRaw doesn't say so where it lacks what the raw data are compressed by.
+            raise DecodeError("the camera raw can't be read: nothing comes out of it")
+        height, width = found.shape[:2]
+        return DecodedImage(found, width, height, content, captured)
 
 
 def _is_blank(pixels: ImageArray) -> bool:
     return bool((pixels == pixels[0, 0]).all())
-
-
-def _decode_raw(
-    data: bytes,
-    check_size: Callable[[int, int], None],
-    reserve: Callable[[int], None],
-    enough: int | None,
-) -> DecodedImage:
-    lack = missing_reader()
-    if lack:
-        raise DecodeError(lack)
-    found = read_raw(data, check_size, reserve)
-    content, taken = content_hasher(data).hexdigest(), _captured_at(_tags(partial(_exif_of, data)))
-    if isinstance(found, bytes):
-        image = _upright(_load(found, ["JPEG"], check_size, reserve, enough), found)
-        # LibRaw gives a preview without EXIF one that says 1970.
-        known = image.captured_at if image.captured_at != _EPOCH else None
-        return replace(image, content_hash=content, captured_at=taken or known)
-    if _is_blank(found):
-        # LibRaw doesn't say so where it lacks what the raw data are compressed by.
-        raise DecodeError("the camera raw can't be read: nothing comes out of it")
-    height, width = found.shape[:2]
-    return DecodedImage(found, width, height, content, taken)
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -259,7 +248,13 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_srgb(image: Image.Image) -> Image.Image:
+    """A picture of any mode → RGB, in sRGB where it says what its colours are."""
+    colours = colours_of(image.mode, image.info, b"")
+    return colours.converted(_to_rgb(colours.separated(image)), later=False)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
     """Any mode → RGB, transparent parts on white."""
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(all_to_bytes(np.asarray(image)))
@@ -277,46 +272,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _tags(get_exif: Callable[[], Image.Exif]) -> dict[int, object]:
-    """The EXIF tags that matter here; as many as a damaged block gives."""
-    tags: dict[int, object] = {}
+def _orientation_of(image: Image.Image) -> int:
     try:
-        exif = get_exif()
-        tags.update({tag: exif.get(tag) for tag in (_ORIENTATION, *_DATES)})
-        details = exif.get_ifd(ExifTags.IFD.Exif)
-        tags.update({tag: details[tag] for tag in _DATES if tag in details})
+        value = image.getexif().get(_ORIENTATION)
     # A picture isn't lost for its metadata, and Pillow raises any type on damaged EXIF.
     except Exception:
-        return tags
-    return tags
-
-
-def _exif_of(data: bytes) -> Image.Exif:
-    """EXIF of a camera raw file: most are TIFF files from outside."""
-    exif = Image.Exif()
-    exif.load(data)
-    return exif
-
-
-def _captured_at(tags: Mapping[int, object]) -> datetime | None:
-    """The first plausible of the three EXIF dates, without zone and fractions of a second."""
-    for tag in _DATES:
-        value = tags.get(tag)
-        found = _DATE.match(value) if isinstance(value, str) else None
-        if found is None:
-            continue
-        try:
-            moment = datetime(*(int(part or 0) for part in found.groups()))  # type: ignore[arg-type]
-        except ValueError:
-            continue
-        if moment.year in _YEARS:
-            return moment
-    return None
-
-
-def _integer(value: object) -> int:
-    """A tag's value, or 0 where it isn't a whole number."""
-    return value if isinstance(value, int) else 0
+        return 1
+    return value if isinstance(value, int) else 1
 
 
 def reduced_side(detect_size: int) -> int:

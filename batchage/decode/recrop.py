@@ -19,6 +19,7 @@ from batchage.decode.budget import ByteBudget
 from batchage.decode.pictures import decode
 from batchage.decode.workers import DecodePool
 from batchage.errors import DecodeError
+from batchage.pixels import in_srgb
 from batchage.places import Fetched
 from batchage.types import DecodedImage, FaceCrop, FloatArray
 
@@ -45,12 +46,13 @@ def decode_crops(
         data: As of `decode`.
 
     Returns:
-        The picture with crops instead of its pixels, one below the other: `(n * size, size, 3)`.
+        The picture with crops in sRGB instead of its pixels, one below the other:
+        `(n * size, size, 3)`.
     """
-    image = decode(path, max_pixels=max_pixels, reserve=reserve, data=data)
+    image = decode(path, max_pixels=max_pixels, reserve=reserve, data=data, colours_later=True)
     similarities = [Similarity(np.array(matrix, np.float64)) for matrix in matrices]
     strip = np.concatenate([warp(image.pixels, each, size) for each in similarities])
-    return replace(image, pixels=strip)
+    return replace(image, pixels=in_srgb(strip, image.colours), colours=None)
 
 
 class Recropper:

@@ -6,7 +6,7 @@ length and JSON, pixels follow as they are:
     parent: {"path", "max_pixels", "timeout", "how": further arguments, "size": of the bytes of a
             remote file, which follow, or None}
     worker: {"bytes"}  once the header is read;  parent: {} when there is room;  then
-            {"cpu", "shape", "width", …} and the pixels, or {"cpu", "error", "kind"}
+            {"cpu", "shape", "width", …}, the pixels and the colours, or {"cpu", "error", "kind"}
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -32,7 +33,7 @@ import numpy as np
 
 from batchage import errors
 from batchage.errors import DecodeError, DecoderCrashError, DecodeTimeoutError, WorkerError
-from batchage.types import DecodedImage
+from batchage.types import CaptureTime, DecodedImage, ImageArray
 
 DECODER = "batchage.decode.pictures:decode"
 _LENGTH = struct.Struct("<I")
@@ -130,13 +131,24 @@ def _answer(
         "width": image.width,
         "height": image.height,
         "content_hash": image.content_hash,
-        "captured_at": image.captured_at and image.captured_at.isoformat(),
+        "captured": image.captured and _plain_time(image.captured),
         "warning": image.warning,
-        "remark": image.remark,
+        "note": image.note,
+        "colours": None if image.colours is None else image.colours.shape,
     }
     _send(replies, reply)
-    replies.write(np.ascontiguousarray(image.pixels).data.cast("B"))
+    for array in (image.pixels, image.colours):
+        if array is not None:
+            replies.write(np.ascontiguousarray(array).data.cast("B"))
     replies.flush()
+
+
+def _plain_time(captured: CaptureTime) -> dict[str, Any]:
+    return {**asdict(captured), "at": captured.at.isoformat()}
+
+
+def _capture_time(plain: dict[str, Any]) -> CaptureTime:
+    return CaptureTime(**{**plain, "at": datetime.fromisoformat(plain["at"])})
 
 
 class _Worker:
@@ -217,21 +229,27 @@ class _Worker:
         if "error" in reply:
             self.is_in_step = True
             raise getattr(errors, reply["kind"])(reply["error"])
-        pixels = np.empty(reply["shape"], np.uint8)
-        # A buffered reader fills the whole array, or as much as comes before the end.
-        if self._replies.readinto(pixels.data.cast("B")) < pixels.nbytes:  # type: ignore[attr-defined]
-            raise EOFError
+        pixels = self._read_array(reply["shape"])
+        colours = self._read_array(reply["colours"]) if reply["colours"] else None
         self.is_in_step = True
-        taken = reply["captured_at"]
+        captured = reply["captured"]
         return DecodedImage(
             pixels=pixels,
             width=reply["width"],
             height=reply["height"],
             content_hash=reply["content_hash"],
-            captured_at=datetime.fromisoformat(taken) if taken else None,
+            captured=captured and _capture_time(captured),
             warning=reply["warning"],
-            remark=reply["remark"],
+            note=reply["note"],
+            colours=colours,
         )
+
+    def _read_array(self, shape: Sequence[int]) -> ImageArray:
+        array = np.empty(shape, np.uint8)
+        # A buffered reader fills the whole array, or as much as comes before the end.
+        if self._replies.readinto(array.data.cast("B")) < array.nbytes:  # type: ignore[attr-defined]
+            raise EOFError
+        return array
 
     def end(self) -> str:
         """Wait for a process that is gone or going; how it ended, in words."""

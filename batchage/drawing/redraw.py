@@ -225,7 +225,8 @@ class _Artist:
             faces = rows.faces()
             limits = (self._settings["max_pixels"], self._settings["timeout"])
             data = fetched.data() if fetched else None
-            image = pool.decode(ref.path, *limits, reserve, data, enough=self._enough)
+            how = {"enough": self._enough, "colours_later": True}
+            image = pool.decode(ref.path, *limits, reserve, data, **how)
             if _has_changed(rows, image):
                 raise DecodeError("the file has changed since the scan; scan it again")
             record = ImageRecord(ref, Status.OK, faces=faces)

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from batchage.drawing.label_places import LabelPlaces
 from batchage.drawing.saving import Uploads, prepare_folder, save_picture
+from batchage.pixels import in_srgb
 from batchage.places import AnyPath
 from batchage.types import (
     NOT_SURE,
@@ -99,7 +100,7 @@ def draw(
         RGB uint8 `(h, w, 3)`.
     """
     factor = _size_factor(image.pixels, side)
-    canvas = Image.fromarray(_resized(image.pixels, factor))
+    canvas = Image.fromarray(in_srgb(_resized(image.pixels, factor), image.colours))
     if faces:
         boxes = _boxes_on(canvas, image, faces)
         for index in np.argsort(-_areas(boxes), kind="stable"):

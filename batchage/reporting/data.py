@@ -17,7 +17,7 @@ FACE_COLUMNS = [
     "image_path", "root", "image_width", "image_height", "x1", "y1", "x2", "y2", "detection_score",
     "age_years", "age_low", "age_high", "gender", "gender_prob_female",
 ]  # fmt: skip
-IMAGE_COLUMNS = ["image_path", "root", "captured_at", "status", "error"]
+IMAGE_COLUMNS = ["image_path", "root", "captured_at", "captured_at_precision", "status", "error"]
 SIDES = {"x1": "image_width", "x2": "image_width", "y1": "image_height", "y2": "image_height"}
 BEFORE_DATA, AFTER_DATA = "const DATA = ", ";\n"
 BOX_UNITS = 10_000
@@ -69,12 +69,14 @@ def page_data(faces: pa.Table, images: pa.Table) -> dict[str, Any]:
         row[photo] = faces[name].to_numpy()
     boxes = {name: _shares(faces, name, side) for name, side in SIDES.items()}
     bad = images.filter(pc.is_in(images["status"].cast("string"), pa.array(sorted(ERROR_STATUSES))))
-    taken = pc.strftime(shown["captured_at"], "%Y-%m-%d %H:%M").to_pylist()
+    days = pc.strftime(shown["captured_at"], "%Y-%m-%d")
+    minutes = pc.strftime(shown["captured_at"], "%Y-%m-%d %H:%M")
+    is_day = pc.equal(shown["captured_at_precision"].cast("string"), "day")
     return {
         "photos": {
             "path": shown["image_path"].to_pylist(),
             "root": shown["root"].to_pylist(),
-            "taken": taken,
+            "taken": pc.if_else(is_day, days, minutes).to_pylist(),
             "width": sizes[0].tolist(),
             "height": sizes[1].tolist(),
         },

@@ -10,6 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal
 
@@ -30,13 +31,24 @@ CATEGORY = {
 VISIBLE = 2
 
 
+def _date(row: Mapping[str, Any]) -> str:
+    """The capture time in ISO 8601, no more of it than is known."""
+    if row["captured_at"] is None:
+        return ""
+    taken, offset = datetime.fromisoformat(row["captured_at"]), row["captured_at_offset_minutes"]
+    if row["captured_at_precision"] == "day":
+        return taken.date().isoformat()
+    zone = None if offset is None else timezone(timedelta(minutes=offset))
+    return taken.replace(tzinfo=zone).isoformat()
+
+
 def _image(row: Mapping[str, Any], number: int) -> dict[str, Any]:
     return {
         "id": number,
         "file_name": row["image_path"],
         "width": row["width"] or 0,
         "height": row["height"] or 0,
-        "date_captured": row["captured_at"] or "",
+        "date_captured": _date(row),
         "attributes": row,
     }
 

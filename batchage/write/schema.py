@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchage.types import LANDMARK_NAMES, FaceRecord, ImageRecord, box_sizes
+from batchage.types import LANDMARK_NAMES, CaptureTime, FaceRecord, ImageRecord, box_sizes
 
 TEXT = pa.string()
 WORD = pa.dictionary(pa.int32(), pa.string())
@@ -62,7 +62,12 @@ IMAGES = pa.schema(
         _field("content_hash", TEXT, "BLAKE2b-128 of the file's bytes", True),
         _field("width", pa.int32(), "width of the upright photo in pixels", True),
         _field("height", pa.int32(), "height of the upright photo in pixels", True),
-        _field("captured_at", pa.timestamp("us"), "EXIF capture time, local, without zone", True),
+        _field("captured_at", pa.timestamp("us"), "when it was taken, by the clock there", True),
+        _field(
+            "captured_at_offset_minutes", pa.int16(), "how far that clock was ahead of UTC", True
+        ),
+        _field("captured_at_precision", WORD, "second, minute or day: what is known of it", True),
+        _field("captured_at_source", WORD, "which note in the file says when it was taken", True),
         _field("status", WORD, "ok, no_face, truncated, unreadable, too_large, timeout or failed"),
         _field(
             "error",
@@ -206,6 +211,15 @@ def _largest_prob_under(record: ImageRecord) -> dict[str, float]:
     return {f"max_prob_under_{age}": max(each[age] for each in found) for age in ages}
 
 
+def _captured_values(captured: CaptureTime | None) -> dict[str, Any]:
+    return {
+        "captured_at": captured and captured.at,
+        "captured_at_offset_minutes": captured and captured.offset_minutes,
+        "captured_at_precision": captured and captured.precision,
+        "captured_at_source": captured and captured.source,
+    }
+
+
 def _image_row(record: ImageRecord) -> dict[str, Any]:
     return {
         "image_path": record.ref.relative,
@@ -215,7 +229,7 @@ def _image_row(record: ImageRecord) -> dict[str, Any]:
         "content_hash": record.content_hash,
         "width": record.width,
         "height": record.height,
-        "captured_at": record.captured_at,
+        **_captured_values(record.captured),
         "status": str(record.status),
         "error": _valid_unicode(record.error),
         "n_faces": len(record.faces),

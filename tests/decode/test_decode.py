@@ -2,7 +2,6 @@
 
 import io
 import tempfile
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -107,16 +106,6 @@ def test_modes_become_rgb(tmp_path, mode, kind):
 def test_transparent_is_white(tmp_path):
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "p.png")
     assert decode(tmp_path / "p.png").pixels.min() == 255
-
-
-def test_capture_time(tmp_path):
-    exif = Image.Exif()
-    exif.get_ifd(0x8769)[36867] = "2004:05:06 07:08:09"
-    make_picture().save(tmp_path / "p.jpg", exif=exif)
-    assert decode(tmp_path / "p.jpg").captured_at == datetime(2004, 5, 6, 7, 8, 9)
-    exif.get_ifd(0x8769)[36867] = "0000:00:00 banana"
-    make_picture().save(tmp_path / "q.jpg", exif=exif)
-    assert decode(tmp_path / "q.jpg").captured_at is None
 
 
 def test_truncated_jpeg_is_used_and_marked(tmp_path):

@@ -197,11 +197,11 @@ def test_further_pictures_are_not_passed_over_in_silence(kind, remark):
     stream = io.BytesIO()
     pages[0].save(stream, kind, save_all=True, append_images=pages[1:])
     image = decode("a", data=stream.getvalue())
-    assert image.remark == remark
+    assert image.note == remark
     assert abs(int(image.pixels.mean()) - 40) < 4
     stream = io.BytesIO()
     pages[0].save(stream, kind)
-    assert decode("a", data=stream.getvalue()).remark is None
+    assert decode("a", data=stream.getvalue()).note is None
 
 
 PROFILE = b"name\0\0" + zlib.compress(b"profile")

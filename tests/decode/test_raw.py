@@ -46,7 +46,7 @@ def test_preview_or_developed_pixels_are_upright(
     # Developing without a colour profile shifts colours; what is where stays.
     assert difference(image.pixels, upright) < (4 if has_preview else 30)
     assert (image.width, image.height) == upright.shape[1::-1]
-    assert image.captured_at == datetime(2021, 3, 4, 5, 6, 7)
+    assert image.captured.at == datetime(2021, 3, 4, 5, 6, 7)
 
 
 def test_a_preview_that_is_too_small_is_left_aside(tmp_path, picture):
@@ -55,7 +55,7 @@ def test_a_preview_that_is_too_small_is_left_aside(tmp_path, picture):
     path.write_bytes(make_dng(mosaic(picture), as_jpeg(small), small.size))
     image = decode(path)
     assert (image.width, image.height) == picture.size
-    assert image.captured_at is None
+    assert image.captured is None
 
 
 def test_a_preview_may_be_decoded_reduced(tmp_path, picture):

@@ -129,7 +129,9 @@ def test_limits_hold_before_anything_is_decoded(bits, planar):
     case = make("rgb", bits, planar)
     asked = []
     image = decode("a.tif", data=case.data, reserve=asked.append)
-    assert asked == [image.pixels.nbytes]
+    (reserved,) = asked
+    # Bands are held beside the result where Pillow doesn't read the layout.
+    assert reserved == image.pixels.nbytes if bits == "8" else reserved > image.pixels.nbytes
     with pytest.raises(TooLargeError, match="--max-pixels"):
         decode("a.tif", data=case.data, max_pixels=100)
 

@@ -13,7 +13,7 @@ import pytest
 import batchage
 from batchage.drawing import thumbnail_name
 from batchage.errors import OutputError, UsageError
-from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
+from batchage.types import CaptureTime, FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
 from batchage.write import read_table
 from tests.builders import write_tables
 from tests.command import PHOTOS, run
@@ -48,7 +48,7 @@ def table(tmp_path):
     """Two photos with three faces, one without, and a file that could not be read."""
     records = [
         make_record("a/one.jpg", [make_face(0, 30, 0.9), make_face(1, 8, 0.2)],
-                    taken=datetime(2001, 2, 3, 4, 5)),
+                    taken=CaptureTime(datetime(2001, 2, 3, 4, 5), "PNG:CreationTime")),
         make_record("b/two.jpg", [make_face(0, 71, 0.6, score=0.5)]),
         make_record("b/none.jpg", status=Status.NO_FACE),
         make_record(NASTY, status=Status.UNREADABLE, error="<b>broken</b>"),
@@ -62,6 +62,13 @@ def table(tmp_path):
 def data_of(folder):
     text = (folder / "data.js").read_text()
     return json.loads(text.removeprefix("const DATA = ").rstrip(";\n"))
+
+
+def test_a_day_is_shown_without_a_time_that_nobody_knows(tmp_path):
+    taken = CaptureTime(datetime(1943, 5, 12), "IPTC:DateCreated", "day")
+    write_tables(tmp_path / "r.csv", [make_record("a.jpg", [make_face(0, 30, 0.9)], taken=taken)])
+    batchage.report(tmp_path / "r.csv", tmp_path / "page")
+    assert data_of(tmp_path / "page")["photos"]["taken"] == ["1943-05-12"]
 
 
 def test_data_are_those_of_the_tables(table, tmp_path):

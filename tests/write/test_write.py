@@ -1,6 +1,7 @@
 """The two tables in every format: what is written is what is read, whole or not at all."""
 
 import io
+import json
 import math
 import sqlite3
 from contextlib import closing
@@ -21,7 +22,7 @@ from pycocotools.coco import COCO
 from batchage.errors import OutputError, UsageError
 from batchage.results import compact
 from batchage.results.sink import StreamSink
-from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
+from batchage.types import CaptureTime, FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
 from batchage.write import (
     CSV,
     FACES,
@@ -74,7 +75,7 @@ def make_record(name="a.jpg", n_faces=2, **changes):
         "width": 640,
         "height": 480,
         "content_hash": "ab" * 16,
-        "captured_at": datetime(2001, 2, 3, 4, 5, 6),
+        "captured": CaptureTime(datetime(2001, 2, 3, 4, 5, 6), "EXIF:DateTimeOriginal"),
         "seconds": 0.25,
         "faces": [make_face(i) for i in range(n_faces)],
     }
@@ -144,6 +145,33 @@ def test_values_and_types_are_those_of_the_record(tmp_path):
     assert (good["n_faces"], bad["n_faces"]) == (2 - 1, 0)
     assert bad["width"] is None
     assert pa.types.is_dictionary(pq.read_schema(output).field("gender").type)
+
+
+CAPTURED = [
+    CaptureTime(datetime(2001, 2, 3, 4, 5, 6, 7000), "XMP-xmp:CreateDate", "second", -210),
+    CaptureTime(datetime(1943, 5, 12), "IPTC:DateCreated", "day"),
+    CaptureTime(datetime(2001, 2, 3, 4, 5), "PNG:CreationTime", "minute", 0),
+]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_capture_time_stays_local_in_every_format(tmp_path, suffix):
+    records = [make_record(f"{i}.jpg", 0, captured=each) for i, each in enumerate(CAPTURED)]
+    output = tmp_path / f"results{suffix}"
+    write_tables(output, records)
+    names = ["captured_at", "captured_at_source", "captured_at_precision"]
+    names.append("captured_at_offset_minutes")
+    rows = read_table(output_paths(output).images, IMAGES).select(names).to_pylist()
+    assert [CaptureTime(*row.values()) for row in rows] == CAPTURED
+
+
+def test_coco_dates_say_no_more_than_is_known(tmp_path):
+    records = [make_record(f"{i}.jpg", 0, captured=each) for i, each in enumerate(CAPTURED)]
+    write_tables(tmp_path / "r.json", [*records, make_record(captured=None)])
+    images = json.loads((tmp_path / "r.json").read_bytes())["images"]
+    assert [image["date_captured"] for image in images] == [
+        "2001-02-03T04:05:06.007000-03:30", "1943-05-12", "2001-02-03T04:05:00+00:00", ""
+    ]  # fmt: skip
 
 
 def test_metadata_go_to_the_parquet_footer(tmp_path):
