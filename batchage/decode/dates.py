@@ -42,6 +42,15 @@ _XMP = {
 """Properties that have dates, best first, and what the table calls them."""
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns# RDF"
 _DESCRIPTION = "http://www.w3.org/1999/02/22-rdf-syntax-ns# Description"
+_RAW_EXIF = (
+    (b"ftypcrx", b"CMT2", 4),
+    (b"\0MRM", b"\0TTW", 8),
+    (b"FUJIFILM", b"Exif\0\0", 6),
+    (b"FOVb", b"Exif\0\0", 6),
+)
+"""How files of Canon, Minolta, Fujifilm and Sigma begin, what marks EXIF in them, and how many
+bytes after the mark's start it begins."""
+_MOST_EXIF = 1 << 20
 _XMP_TAG, _IPTC_TAG, _PHOTOSHOP_IPTC = 700, 33723, 0x0404
 _TAGS = [int(tag) for date, others in _EXIF.items() for tag in (date, *others)]
 _TAGS += [int(ExifTags.IFD.Exif), _XMP_TAG]
@@ -77,7 +86,8 @@ _MAIL_DATE = _pattern(
 def capture_time(data: bytes, info: Mapping[Any, Any]) -> CaptureTime | None:
     """When the photo was taken, by the first of its notes that says so.
 
-    EXIF comes first, then XMP, IPTC and PNG's own text. Damaged notes say nothing.
+    EXIF comes first, then XMP, IPTC and PNG's own text. Damaged notes say nothing. A note of the
+    day alone gives way to a later one of the same day with a time.
 
     Args:
         data: The file.
@@ -91,7 +101,13 @@ def capture_time(data: bytes, info: Mapping[Any, Any]) -> CaptureTime | None:
         _from_iptc(_iptc_block(tags, info)),
         _from_png(info),
     )
-    return next((found for reader in readers for found in reader), None)
+    found = [moment for reader in readers for moment in reader]
+    if found and found[0].precision == "day":
+        # Programs write the time of the day into one of two notes.
+        day = found[0].at.date()
+        exact = (each for each in found if each.precision != "day" and each.at.date() == day)
+        return next(exact, found[0])
+    return found[0] if found else None
 
 
 def _from_exif(tags: Mapping[int, object]) -> Iterator[CaptureTime]:
@@ -184,19 +200,19 @@ def _tags(data: bytes, info: Mapping[Any, Any]) -> dict[int, object]:
         return _tiff_tags(data)
     exif = info.get("exif")
     if not isinstance(exif, bytes):
-        exif = _raw_profile(info, "exif", "APP1") or _canon_exif(data)
+        exif = _raw_profile(info, "exif", "APP1") or _raw_exif(data)
     while exif.startswith(b"Exif\0\0"):
         exif = exif[6:]
     return _tiff_tags(exif)
 
 
-def _canon_exif(data: bytes) -> bytes:
-    """The EXIF of a CR3 file, which has it in a box of its own."""
-    start = data.find(b"CMT2", 0, 1 << 20) if data[4:11] == b"ftypcrx" else -1
-    if start < 0:
-        return b""
-    (size,) = struct.unpack_from(">L", data, start - 4)
-    return data[start + 4 : start - 4 + size]
+def _raw_exif(data: bytes) -> bytes:
+    """The EXIF of a camera raw file that is no TIFF, and more behind it."""
+    for head, mark, n_skipped in _RAW_EXIF:
+        start = data.find(mark) if head in data[:12] else -1
+        if start >= 0:
+            return data[start + n_skipped : start + n_skipped + _MOST_EXIF]
+    return b""
 
 
 def _tiff_tags(data: bytes) -> dict[int, object]:

@@ -131,9 +131,10 @@ class ThumbnailWriter:
         prepare_folder(folder)
 
     def reduced(self, image: DecodedImage) -> DecodedImage:
-        """The picture with no more pixels than its thumbnail needs, for keeping many at hand."""
+        """The picture with no more than its thumbnail needs, in sRGB, for keeping many at hand."""
         factor = min(1.0, _size_factor(image.pixels, self.side))
-        return replace(image, pixels=_resized(image.pixels, factor))
+        pixels = in_srgb(_resized(image.pixels, factor), image.colours)
+        return replace(image, pixels=pixels, colours=None)
 
     def write(self, image: DecodedImage, record: ImageRecord) -> str:
         """Draw and write the thumbnail of one photo, with a frame for each face of `record`.

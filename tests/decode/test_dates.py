@@ -205,12 +205,24 @@ def test_big_tiff():
     assert capture_time(data, {}) == CaptureTime(TAKEN, EXIF_SOURCE)
 
 
-def test_canon_keeps_exif_in_a_box_of_its_own():
+@pytest.mark.parametrize(
+    ("head", "mark"),
+    [(b"\0\0\0\x18ftypcrx \0\0\0\1crx isom\0\0\1\0", b"CMT2"), (b"\0MRM\0\0\0\0", b"\0TTW\0\0\1\0"),
+     (b"FUJIFILMCCD-RAW 0201\xff\xd8\xff\xe1\0\0", b"Exif\0\0"), (b"FOVb\0\0", b"Exif\0\0")],
+)  # fmt: skip
+def test_camera_raw_that_is_no_tiff(head, mark):
     tiff = b"II*\0" + struct.pack("<L", 8) + directory({ORIGINAL: (2, b"2004:05:06 07:08:09\0")}, 8)
-    box = struct.pack(">L", len(tiff) + 8) + b"CMT2" + tiff
-    data = b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom" + box + b"mdat"
-    assert capture_time(data, {}) == CaptureTime(TAKEN, EXIF_SOURCE)
-    assert capture_time(data.replace(b"CMT2", b"CMT9"), {}) is None
+    assert capture_time(head + mark + tiff + b"more", {}) == CaptureTime(TAKEN, EXIF_SOURCE)
+    assert capture_time(head + tiff, {}) is None
+    assert capture_time(b"other" + mark + tiff, {}) is None
+
+
+def test_a_day_gives_way_to_a_time_of_that_day():
+    day = xmp_of('photoshop:DateCreated="2004-05-06"')
+    notes = {"xmp": day, "photoshop": {0x0404: iim(date="20040506", time="070809-0500")}}
+    assert capture_time(b"", notes) == CaptureTime(TAKEN, "IPTC:DateCreated", "second", -300)
+    notes["photoshop"] = {0x0404: iim(date="20040507", time="070809-0500")}
+    assert capture_time(b"", notes).source == "XMP-photoshop:DateCreated"
 
 
 def test_the_best_note_counts():
