@@ -109,10 +109,10 @@ class Bands:
     @property
     def n_bytes_held(self) -> int:
         """Bytes that are held beside the picture."""
-        if self._page.compression == COMPRESSION.NONE:
-            return _BAND_BYTES
         n_pieces = self._n_across * self._n_planes
-        return self._n_bytes() * self._rows * self._n_together * n_pieces
+        n_bytes = self._n_bytes() * self._rows * self._n_together * n_pieces
+        is_plain = self._page.compression == COMPRESSION.NONE
+        return min(n_bytes, _BAND_BYTES * self._n_planes) if is_plain else n_bytes
 
     def _n_stored(self, index: int) -> int:
         """Rows of a strip or tile."""
