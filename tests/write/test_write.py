@@ -1,6 +1,7 @@
 """The two tables in every format: what is written is what is read, whole or not at all."""
 
 import io
+import json
 import math
 import sqlite3
 from contextlib import closing
@@ -207,6 +208,28 @@ def test_coco_is_read_by_its_own_library(tmp_path, capsys):
     assert face["bbox"] == pytest.approx([1.25, 2.5, 99.85, 199.8])
     assert len(face["keypoints"]) == 3 * len(coco.loadCats([1])[0]["keypoints"])
     assert face["attributes"]["age_years"] == 34.56
+
+
+@pytest.mark.parametrize(
+    ("roots", "common", "names"),
+    [
+        (["/p/a", "/p/b"], "/p", ["a/1.jpg", "b/1.jpg"]),
+        (["/p/a", "/p/ab"], "/p", ["a/1.jpg", "ab/1.jpg"]),
+        (["/p", "/p/b"], "/p", ["1.jpg", "b/1.jpg"]),
+        (["/a", "/b"], "/", ["a/1.jpg", "b/1.jpg"]),
+        (["/", "/b"], "/", ["1.jpg", "b/1.jpg"]),
+        (["s3://p/a", "s3://p/b"], "s3://p", ["a/1.jpg", "b/1.jpg"]),
+        (["s3://p", "s3://q"], "", ["s3://p/1.jpg", "s3://q/1.jpg"]),
+        (["/p", "s3://p"], "", ["/p/1.jpg", "s3://p/1.jpg"]),
+    ],
+)
+def test_no_two_files_of_coco_have_one_name(tmp_path, roots, common, names):
+    refs = [ImageRef(Path("1.jpg"), root, "1.jpg") for root in roots]
+    write_tables(tmp_path / "r.json", [make_record(ref=ref) for ref in refs])
+    content = json.loads((tmp_path / "r.json").read_text())
+    assert content["info"]["root"] == common
+    assert [image["file_name"] for image in content["images"]] == names
+    assert read_table(tmp_path / "r.json", IMAGES)["root"].to_pylist() == roots
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
