@@ -10,7 +10,7 @@ from .reporting import report
 from .results import compact
 from .types import Detections
 from .version import __version__
-from .walk import iter_images
+from .walk import Skipped, iter_images
 
 __all__ = [
     "Analyzer",
@@ -28,6 +28,7 @@ __all__ = [
     "ScanConfig",
     "ScanFilter",
     "ScanResult",
+    "Skipped",
     "UsageError",
     "__version__",
     "calibrate",

@@ -17,7 +17,7 @@ from batchage.profile import Profile
 from batchage.results import Sink, make_sink
 from batchage.types import Identity, ImageRecord, ImageRef
 from batchage.version import __version__
-from batchage.walk import absolute_input, disk_of, iter_images
+from batchage.walk import Skipped, absolute_input, disk_of, iter_images
 from batchage.write import FACES, IMAGES, faces_batch, images_batch, read_table
 
 if TYPE_CHECKING:
@@ -35,11 +35,13 @@ class ScanResult:
         faces_table: The faces table as Arrow, one row a face.
         images_table: The images table as Arrow, one row a file.
         model_id: The bundle that predicted.
+        skipped: What looked like a picture or video and wasn't looked at.
     """
 
     faces_table: pa.Table
     images_table: pa.Table
     model_id: str
+    skipped: Skipped
 
     def __repr__(self) -> str:
         """For example `<ScanResult: 17 faces in 9 photos>`."""
@@ -181,19 +183,20 @@ def scan(*inputs: PathLike, config: ScanConfig | None = None, **settings: Any) -
     for name in PATH_SETTINGS & settings.keys():
         settings[name] = None if settings[name] is None else locate(settings[name])
     chosen = replace(config or ScanConfig(), **settings)
-    kept = []
-    refs = iter_images(inputs, chosen.filter, chosen.picture_folders)
+    kept, skipped = [], Skipped()
+    refs = iter_images(inputs, chosen.filter, chosen.picture_folders, skipped)
     with Scan(refs, chosen, absolute_inputs(inputs)) as running:
         for record in running:
             if running.sink.paths is None:
                 kept.append(record)
     if paths := running.sink.paths:
         faces, images = read_table(paths.faces, FACES), read_table(paths.images, IMAGES)
-        return ScanResult(faces, images, running.model_id)
+        return ScanResult(faces, images, running.model_id, skipped)
     return ScanResult(
         pa.Table.from_batches([faces_batch(kept, running.model_id, chosen.age_threshold)]),
         pa.Table.from_batches([images_batch(kept, chosen.age_threshold)]),
         running.model_id,
+        skipped,
     )
 
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
+from unicodedata import normalize
 
 from batchage.errors import UsageError
 from batchage.options import (
@@ -52,8 +53,8 @@ class ScanFilter:
     """Which files of a folder are looked at.
 
     A pattern is a shell glob, matched with case against the path relative to the scanned folder
-    (POSIX form) and against the bare name. `*` also matches `/`; `**/` stands for any number of
-    folders, none included. A folder that `exclude` matches is not entered.
+    (POSIX form) and against the bare name, however Unicode spells them. `*` also matches `/`; `**/`
+    stands for any number of folders, none included. A folder that `exclude` matches is not entered.
     """
 
     recursive: bool = field(default=True, metadata=told("Look into folders inside folders.", FILES))
@@ -66,6 +67,14 @@ class ScanFilter:
     hidden: bool = field(
         default=False,
         metadata=told("Also files and folders whose names start with a dot.", FILES),
+    )
+    derivatives: bool = field(
+        default=False,
+        metadata=told(
+            "Also what was made of photos: folders such as @eaDir, #recycle and the inside of a "
+            ".photoslibrary, and batchage's own thumbnails, crops and contact sheets.",
+            FILES,
+        ),
     )
 
     def keeps_file(self, relative: str) -> bool:
@@ -86,13 +95,14 @@ class ScanFilter:
 
 
 def _matches(patterns: tuple[str, ...], *candidates: str) -> bool:
-    return any(_compiled(pattern).match(text) for pattern in patterns for text in candidates)
+    texts = [normalize("NFC", text) for text in candidates] if patterns else []
+    return any(_compiled(pattern).match(text) for pattern in patterns for text in texts)
 
 
 @lru_cache(maxsize=256)
 def _compiled(pattern: str) -> re.Pattern[str]:
     # NUL occurs in no path and passes fnmatch.translate unchanged.
-    marked = re.sub(r"(?:(?<=/)|^)\*\*/", "\0", pattern.removeprefix("./"))
+    marked = re.sub(r"(?:(?<=/)|^)\*\*/", "\0", normalize("NFC", pattern).removeprefix("./"))
     return re.compile(fnmatch.translate(marked).replace("\0", "(?:.*/)?"))
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import batchage
 from batchage.decode import decode
-from batchage.drawing import draw, prepare_folder, save_picture, thumbnail_name
+from batchage.drawing import draw, prepare_folder, save_picture
+from batchage.places import thumbnail_name
 
 PHOTOS = Path(__file__).parent / "photos"
 

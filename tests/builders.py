@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from batchage.align import CHIP_SIDE, TEMPLATE
 from batchage.config import ScanConfig
 from batchage.networks import network_weights, save_bundle
+from batchage.places import MARKER
 from batchage.predict import KIND, Architecture, Calibration, build_network
 from batchage.results.file_sink import FileSink
 from batchage.types import FaceRecord, Pose, Prediction
@@ -40,6 +41,11 @@ def make_face(box, index=0, age=34.2, prob_female=0.9):
         pose=Pose(0.0, 0.0, 0.0),
         prediction=Prediction(age, age - 5, age + 5, prob_female),
     )
+
+
+def pictures_in(folder):
+    """Names of what a folder or store of batchage's pictures holds, besides its marker."""
+    return sorted({path.name for path in folder.iterdir()} - {MARKER})
 
 
 def write_tables(output, records, **settings):

@@ -5,12 +5,21 @@ import os
 import signal
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from batchage.config import ScanConfig
 from batchage.errors import UsageError
-from batchage.places import LocalFolder, StoreFolder, content_hash, locate
+from batchage.places import (
+    LocalFolder,
+    StoreFolder,
+    content_hash,
+    crop_name,
+    folder_at,
+    locate,
+    thumbnail_name,
+)
 from batchage.results import lock
 from batchage.results.file_sink import FileSink
 from batchage.types import ImageRecord, Status
@@ -46,15 +55,25 @@ def make_photo(path, content="x", mtime=1_600_000_000):
     os.utime(path, (mtime, mtime))
 
 
-def record_of(ref):
-    """What a scan would say of a file: it follows from name and content."""
+def record_of(ref, pictures):
+    """What a scan would say of a file and, in folders, draw: it follows from name and content."""
     content = content_hash(ref.path)
     if content is None:
         return ImageRecord(ref, Status.UNREADABLE, "gone")
     n_faces = int(content[0], 16) % 3
     status = Status.OK if n_faces else Status.NO_FACE
     faces = [make_face(i, score=float(int(content[1:6], 16))) for i in range(n_faces)]
-    return ImageRecord(ref, status, None, 4, 3, content, None, 0.5, None, faces)
+    record = ImageRecord(ref, status, None, 4, 3, content, None, 0.5, None, faces)
+    if faces and "thumbnails" in pictures:
+        record.thumbnail = thumbnail_name(ref.root, ref.relative)
+        folder_at(pictures["thumbnails"]).write(record.thumbnail, content.encode())
+    if "crops" in pictures:
+        record.faces = [
+            replace(f, crop=crop_name(ref.root, ref.relative, i)) for i, f in enumerate(faces)
+        ]
+        for face in record.faces:
+            folder_at(pictures["crops"]).write(face.crop, f"{content} {face.face_index}".encode())
+    return record
 
 
 def run_scan(folder, output, stop_after=None, about=ABOUT, refs=None, **settings):
@@ -67,7 +86,7 @@ def run_scan(folder, output, stop_after=None, about=ABOUT, refs=None, **settings
         for ref in sink.pending(refs if refs is not None else iter_images([folder])):
             if len(names) == stop_after:
                 return names, sink
-            sink.write(record_of(ref))
+            sink.write(record_of(ref, settings))
             names.append(ref.relative)
         sink.finish()
     finally:
@@ -81,9 +100,9 @@ def rows(output):
     return tuple(table.to_pylist() for table in tables)
 
 
-def fresh_rows(folder, output):
+def fresh_rows(folder, output, **settings):
     other = output.with_name(f"fresh{output.suffix}")
-    run_scan(folder, other, overwrite=True)
+    run_scan(folder, other, overwrite=True, **settings)
     return rows(other)
 
 

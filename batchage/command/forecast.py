@@ -10,6 +10,7 @@ import time
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -18,11 +19,13 @@ from tqdm import tqdm
 
 from batchage.api import absolute_inputs, made_with
 from batchage.command.progress import Shown, make_walk
+from batchage.command.summary import skipped_rows
 from batchage.config import LOCAL, ScanConfig
 from batchage.errors import UsageError
 from batchage.pipeline import Pipeline
 from batchage.results import make_sink
 from batchage.types import ImageRef
+from batchage.walk import Skipped
 
 SAMPLE = 32
 """Photos that are scanned to see how long it takes."""
@@ -43,6 +46,7 @@ class Forecast:
         faces_per_photo: Of those.
         photos_per_second: Of those.
         seconds: That the scan would take, about.
+        skipped: What it would not look at, as of `Skipped`.
     """
 
     photos: int
@@ -52,6 +56,7 @@ class Forecast:
     faces_per_photo: float
     photos_per_second: float
     seconds: float
+    skipped: dict[str, Any]
 
 
 def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: Shown) -> Forecast:
@@ -70,7 +75,8 @@ def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: S
         raise UsageError("--dry-run tries photos on this machine: give it without --engine")
     started = time.perf_counter()
     named = absolute_inputs([*inputs, *([files_from] if files_from else [])])
-    refs = make_walk(inputs, files_from, config)()
+    skipped = Skipped()
+    refs = make_walk(inputs, files_from, config)(skipped)
     sink = make_sink(config)
     with tempfile.TemporaryDirectory() as folder:
         thumbnails = Path(folder) / "thumbnails" if config.thumbnails else None
@@ -108,15 +114,16 @@ def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: S
         faces_per_photo=faces / max(tried, 1),
         photos_per_second=rate,
         seconds=loading + (pending / rate if tried else 0.0),
+        skipped=skipped.to_dict(),
     )
     if not shown.quiet:
-        _show(Console(stderr=True), forecast, sink.is_continued)
+        _show(Console(stderr=True), forecast, skipped, sink.is_continued)
     if shown.as_json:
         print(json.dumps(asdict(forecast)))
     return forecast
 
 
-def _show(console: Console, forecast: Forecast, is_continued: bool) -> None:
+def _show(console: Console, forecast: Forecast, skipped: Skipped, is_continued: bool) -> None:
     table = Table(title="batchage scan --dry-run", show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column()
@@ -136,6 +143,8 @@ def _show(console: Console, forecast: Forecast, is_continued: bool) -> None:
             f"{forecast.tried:,} photos: {forecast.photos_per_second:.1f} a second, "
             f"{forecast.faces_per_photo:.1f} faces a photo",
         )
+    for name, text in skipped_rows(skipped):
+        table.add_row(name, text)
     console.print(table)
     console.print("nothing was written")
 

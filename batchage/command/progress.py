@@ -19,16 +19,17 @@ from pathlib import Path
 from rich.console import Console
 from tqdm import tqdm
 
-from batchage.api import Scan, absolute_inputs
+from batchage.api import Scan, absolute_inputs, count_of
 from batchage.command.summary import show
 from batchage.config import ScanConfig
 from batchage.drawing import printable
 from batchage.errors import UsageError
 from batchage.places import AnyPath, without_password
 from batchage.types import ImageRef
-from batchage.walk import absolute_input, iter_images, iter_listed, read_list
+from batchage.walk import Skipped, absolute_input, iter_images, iter_listed, open_list
 
 HOW_TO_GO_ON = "; what was computed is saved, the same command goes on from there"
+Walk = Callable[[Skipped | None], Iterator[ImageRef]]
 log = logging.getLogger("batchage")
 
 
@@ -64,11 +65,11 @@ def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: S
     """
     started = time.perf_counter()
     named = absolute_inputs([*inputs, *([files_from] if files_from else [])])
-    walk = make_walk(inputs, files_from, config)
+    walk, skipped = make_walk(inputs, files_from, config), Skipped()
     for folder in map(absolute_input, map(str, config.picture_folders)):
         if any(folder.startswith(f"{name}/") for name in named):
             log.warning("%s: lies among the photos and is not scanned", folder)
-    scan = Scan(walk(), config, named)
+    scan = Scan(walk(skipped), config, named)
     try:
         # What libraries print is no data; the scan itself has the stream already.
         with redirect_stdout(sys.stderr), scan:
@@ -82,6 +83,9 @@ def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: S
     tally = scan.sink.tally
     if not tally.files:
         log.warning("no photos were found; the table is empty")
+    for folder, n in skipped.own.items():
+        pictures = count_of(n, "picture")
+        log.warning("%s: left out %s that batchage made", printable(folder), pictures)
     places: dict[str, AnyPath] = {}
     if paths := scan.sink.paths:
         places = {"faces table": paths.faces, "images table": paths.images}
@@ -91,48 +95,40 @@ def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: S
         places["crops"] = config.crops
     seconds = time.perf_counter() - started
     if not shown.quiet:
-        show(Console(stderr=True), tally, seconds, places, scan.sink.taken_over, scan.sink.gone)
+        show(Console(stderr=True), scan.sink, skipped, seconds, places)
     if shown.as_json:
         written = {
             name.replace(" ", "_"): without_password(str(path)) for name, path in places.items()
         }
-        print(json.dumps({**tally.to_dict(), "seconds": round(seconds, 3), "written": written}))
+        about = {"seconds": round(seconds, 3), "written": written}
+        print(json.dumps({**scan.sink.to_dict(), "skipped": skipped.to_dict(), **about}))
     if shown.profile:
         scanned = tally.files - scan.sink.taken_over
         scan.profile.show(Console(stderr=True), seconds, scanned, n_faces)
     return tally.unread
 
 
-def make_walk(
-    inputs: list[str], files_from: Path | None, config: ScanConfig
-) -> Callable[[], Iterator[ImageRef]]:
-    """A function that walks the inputs, as often as it is called."""
+def make_walk(inputs: list[str], files_from: Path | None, config: ScanConfig) -> Walk:
+    """A function that walks the inputs, as often as it is called, and counts what it skips."""
     lists = [Path("-")] if "-" in inputs else []
     if files_from:
         lists.append(files_from)
     plain = [path for path in inputs if path != "-"]
     if not plain and not lists:
         raise UsageError("give a folder or photos to scan, or --files-from a list of them")
-    listed: list[str] = []
-    for name in lists:
-        if name == Path("-"):
-            listed.extend(read_list(sys.stdin.buffer))
-            continue
-        try:
-            with name.open("rb") as stream:
-                listed.extend(read_list(stream))
-        except OSError as error:
-            raise UsageError(
-                f"{name}: the list can't be read ({error.strerror}); check --files-from"
-            ) from None
-    how = (config.filter, config.picture_folders)
-    return lambda: itertools.chain(iter_images(plain, *how), iter_listed(listed, *how))
+    listed = [entry for name in lists for entry in open_list(name)]
+
+    def walk(skipped: Skipped | None) -> Iterator[ImageRef]:
+        how = (config.filter, config.picture_folders, skipped)
+        return itertools.chain(iter_images(plain, *how), iter_listed(listed, *how))
+
+    return walk
 
 
 class _Count(threading.Thread):
     """Counts the files while the scan has begun already, for the time left."""
 
-    def __init__(self, walk: Callable[[], Iterator[ImageRef]]) -> None:
+    def __init__(self, walk: Walk) -> None:
         super().__init__(daemon=True)
         self.total: int | None = None
         self._walk = walk
@@ -140,7 +136,7 @@ class _Count(threading.Thread):
     def run(self) -> None:
         # An input that vanishes is an error of the scan itself; then there is no total.
         with suppress(UsageError, OSError):
-            self.total = sum(1 for _ in self._walk())
+            self.total = sum(1 for _ in self._walk(None))
 
 
 def _watch(scan: Scan, count: _Count, quiet: bool) -> int:

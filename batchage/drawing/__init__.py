@@ -10,7 +10,6 @@ from batchage.drawing.thumbnails import (
     CropWriter,
     ThumbnailWriter,
     draw,
-    thumbnail_name,
 )
 
 __all__ = [
@@ -26,5 +25,4 @@ __all__ = [
     "prepare_sheets",
     "printable",
     "save_picture",
-    "thumbnail_name",
 ]

@@ -22,9 +22,8 @@ from batchage.decode import N_DECODERS, decode
 from batchage.drawing.lettering import draw as draw_line
 from batchage.drawing.lettering import fit, lay_out
 from batchage.drawing.saving import SAVE_OPTIONS, prepare_folder, save_picture
-from batchage.drawing.thumbnails import thumbnail_name
 from batchage.errors import DecodeError, UsageError
-from batchage.places import AnyPath, locate, on_this_machine
+from batchage.places import AnyPath, locate, on_this_machine, thumbnail_name
 from batchage.types import ImageArray
 from batchage.write import output_paths, read_columns
 
@@ -68,7 +67,7 @@ def prepare_sheets(first: str | os.PathLike[str]) -> Path:
     output = on_this_machine(first)
     if output.suffix.lower() not in SAVE_OPTIONS:
         raise UsageError(f"{output}: unknown suffix; use {' or '.join(SAVE_OPTIONS)}")
-    prepare_folder(output.parent)
+    prepare_folder(output.parent, [output.name])
     return output
 
 
@@ -111,6 +110,7 @@ def make_contact_sheets(
     names = read_columns(paths.faces, ("root", "image_path"))
     faces = Counter(zip(*(names[name].to_pylist() for name in names.column_names), strict=True))
     n_sheets = max(1, math.ceil(len(faces) / (COLUMNS * ROWS)))
+    prepare_folder(place.parent, [sheet_path(place, n + 1).name for n in range(n_sheets)])
     # Few photos stand in a block and not in one row.
     columns = min(COLUMNS, math.ceil(math.sqrt(1.5 * len(faces))))
     count = f" · {len(faces):,} photos, {faces.total():,} faces"

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from batchage.errors import DecodeError
-from batchage.places import AnyPath, is_url
+from batchage.places import AnyPath
 from batchage.types import FaceRecord, Pose, Prediction
 from batchage.write import output_paths, read_columns
 
@@ -22,8 +18,6 @@ BOX = ("x1", "y1", "x2", "y2")
 NUMBERS = (*BOX, "age_years", "gender_prob_female", "image_width", "image_height")
 FACE_COLUMNS = ("root", "image_path", "face_index", "gender", *NUMBERS)
 IMAGE_COLUMNS = ("root", "image_path", "content_hash")
-# Only a backslash and bytes that are no ASCII are written so: a name can't hide a slash.
-_ESCAPED_BYTE = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,26 +115,3 @@ def _grouped(faces: pa.Table, hashes: Mapping[tuple[str, str], str | None]) -> I
 def _as_floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
     """A column of numbers, NaN where one is missing."""
     return np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
-
-
-def photo_path(root: str, relative: str) -> Path | str:
-    r"""Where to open a photo of a table, whose names may be made up.
-
-    Args:
-        root: The folder that holds it, or its URL.
-        relative: Its path inside that, POSIX form; a byte that is not UTF-8 as `\xNN`.
-
-    Raises:
-        DecodeError: It leads out of the folder.
-    """
-    inside = PurePosixPath(relative)
-    if inside.is_absolute() or ".." in inside.parts or not inside.parts:
-        raise DecodeError("its path in the table leads out of the scanned folder")
-    name = as_file_name(relative)
-    return f"{root.rstrip('/')}/{name}" if is_url(root) else Path(root) / name
-
-
-def as_file_name(shown: str) -> str:
-    """The name of a file that a table shows: the inverse of `walk.display_name`."""
-    name = _ESCAPED_BYTE.sub(lambda byte: bytes.fromhex(byte[1].decode()), os.fsencode(shown))
-    return os.fsdecode(name)

@@ -17,7 +17,7 @@ from typing import Any
 from batchage.config import DECODED_BYTES, ScanConfig
 from batchage.decode import N_DECODERS, ByteBudget, DecodePool, decoded_ahead, reduced_side
 from batchage.drawing.lettering import printable
-from batchage.drawing.photo_rows import PhotoRows, as_file_name, photo_path, read_photos
+from batchage.drawing.photo_rows import PhotoRows, read_photos
 from batchage.drawing.thumbnails import THUMBNAIL_SIDE, ThumbnailWriter
 from batchage.errors import BatchageError, DecodeError, UsageError
 from batchage.places import (
@@ -32,7 +32,7 @@ from batchage.places import (
     without_password,
 )
 from batchage.types import DecodedImage, ImageRecord, ImageRef, Status
-from batchage.walk import examine
+from batchage.walk import as_file_name, examine, photo_path
 from batchage.write import output_paths
 
 SIDES = range(64, 16_385)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from batchage.errors import OutputError
-from batchage.places import AnyPath, folder_at, reason_of, result_of
+from batchage.places import AnyPath, folder_at, mark_folder, reason_of, result_of
 from batchage.types import ImageArray
 
 T = TypeVar("T")
@@ -77,11 +77,15 @@ def _after(record: T, futures: Iterable[Future[None]]) -> T:
     return record
 
 
-def prepare_folder(folder: AnyPath) -> None:
-    """Make a folder where it does not exist, and see that it can be written.
+def prepare_folder(folder: AnyPath, pictures: Iterable[str] = ()) -> None:
+    """Make a folder where it does not exist, see that it can be written, and mark it as ours.
+
+    Args:
+        folder: Where pictures are about to be made.
+        pictures: Names of those that are called otherwise than thumbnails and crops.
 
     Raises:
-        OutputError: It can't.
+        OutputError: It can't be written.
     """
     try:
         place = folder_at(folder)
@@ -93,6 +97,7 @@ def prepare_folder(folder: AnyPath) -> None:
             probe = _temporary_name()
             place.write(probe, b"")
             place.remove([probe])
+        mark_folder(folder, pictures)
     except (OSError, ValueError) as error:
         raise OutputError(
             f"Can't write into the folder {folder} ({_reason(error)}): choose another folder or "

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import PurePosixPath
 
 import cv2
 import numpy as np
@@ -17,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from batchage.drawing.label_places import LabelPlaces
 from batchage.drawing.saving import Uploads, prepare_folder, save_picture
 from batchage.pixels import in_srgb
-from batchage.places import AnyPath
+from batchage.places import AnyPath, crop_name, thumbnail_name
 from batchage.types import (
     NOT_SURE,
     DecodedImage,
@@ -34,7 +31,6 @@ THUMBNAIL_SIDE = 640
 MIN_FONT_SIZE = 11
 """In pixels; of large pictures, which are looked at as a whole, `MIN_FONT_SHARE` of the side."""
 MIN_FONT_SHARE = 1 / 160
-MAX_NAME_BYTES = 120
 MAX_ENLARGEMENT = 2.0
 
 
@@ -57,28 +53,6 @@ LABEL_STYLES = {
     NOT_SURE: LabelStyle(fill="#999999", contrast="#000000"),
 }
 """By gender, as `Prediction` has it."""
-
-
-def thumbnail_name(root: str, relative: str, suffix: str = ".jpg") -> str:
-    """A file name for a picture of `relative` that no other file gets.
-
-    The name is the readable part of the original name and a hash of the whole path, so it stays
-    unique across folders, roots and file systems that ignore case.
-
-    Args:
-        root: The scanned folder.
-        relative: The file's path inside it, POSIX form.
-        suffix: End of the name, with its dot.
-
-    Returns:
-        A plain file name of letters, digits, `-`, `_` and the suffix, at most 120 bytes of UTF-8.
-    """
-    key = f"{root}\0{relative}".encode(errors="surrogatepass")
-    tail = f"-{hashlib.blake2b(key, digest_size=8).hexdigest()}{suffix}"
-    room = MAX_NAME_BYTES - len(tail.encode())
-    stem = unicodedata.normalize("NFC", PurePosixPath(relative).stem)
-    safe = "".join(char if _is_safe(char) else "_" for char in stem).strip("-_")
-    return (safe.encode()[:room].decode(errors="ignore") or "image") + tail
 
 
 def draw(
@@ -181,7 +155,7 @@ class CropWriter:
         Raises:
             OutputError: The file can't be written.
         """
-        name = thumbnail_name(ref.root, ref.relative, f"-face{face_index:03d}.png")
+        name = crop_name(ref.root, ref.relative, face_index)
         save_picture(pixels, self.folder / name, self._uploads)
         return name
 
@@ -195,10 +169,6 @@ class _Label:
     padding: int
     plate: FloatArray
     style: LabelStyle
-
-
-def _is_safe(char: str) -> bool:
-    return char in "-_" or unicodedata.category(char)[0] in "LNM"
 
 
 def _resized(pixels: ImageArray, factor: float) -> ImageArray:

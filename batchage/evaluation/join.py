@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -79,6 +80,7 @@ def join(faces: Iterable[dict[str, Any]], labels: Sequence[Label]) -> Joined:
 
     A label meets the photo at its path. Only if none of them does, since the scanned folder has
     been moved, a label meets the photo whose `image_path` is the label's own path as written.
+    Names are the same however Unicode spells them.
 
     Raises:
         UsageError: No label meets any face, or two labels name one photo.
@@ -109,15 +111,35 @@ def join(faces: Iterable[dict[str, Any]], labels: Sequence[Label]) -> Joined:
 
 def _by_path(photos: Mapping[str, Any], labels: Sequence[Label]) -> dict[Label, str]:
     """The photo of each label that has one, symbolic links followed."""
-    real = {os.path.realpath(place): place for place in photos}
-    found = {label: real.get(os.path.realpath(label.path)) for label in labels}
-    return {label: place for label, place in found.items() if place is not None}
+    found = _Names((os.path.realpath(place), place) for place in photos)
+    return _met(labels, lambda label: found.one(os.path.realpath(label.path)))
 
 
 def _by_relative_path(photos: Mapping[str, Any], labels: Sequence[Label]) -> dict[Label, str]:
     """The same by the path below the scanned folder, where only one folder has it."""
-    relative: dict[str, list[str]] = defaultdict(list)
-    for place, faces in photos.items():
-        relative[faces[0]["image_path"]].append(place)
-    found = {label: relative.get(Path(label.written).as_posix(), []) for label in labels}
-    return {label: places[0] for label, places in found.items() if len(places) == 1}
+    found = _Names((faces[0]["image_path"], place) for place, faces in photos.items())
+    return _met(labels, lambda label: found.one(Path(label.written).as_posix()))
+
+
+def _met(labels: Sequence[Label], photo_of: Callable[[Label], str | None]) -> dict[Label, str]:
+    found = {label: photo_of(label) for label in labels}
+    return {label: place for label, place in found.items() if place is not None}
+
+
+class _Names:
+    """Photos by a name, which labels may spell in another of Unicode's equivalent forms.
+
+    Macs take names apart (NFD), most others keep letters whole (NFC).
+    """
+
+    def __init__(self, named: Iterable[tuple[str, str]]) -> None:
+        self._exact: dict[str, list[str]] = defaultdict(list)
+        self._alike: dict[str, list[str]] = defaultdict(list)
+        for name, place in named:
+            self._exact[name].append(place)
+            self._alike[normalize("NFC", name)].append(place)
+
+    def one(self, name: str) -> str | None:
+        """The only photo of that name, or else of one that is equivalent."""
+        places = self._exact.get(name) or self._alike.get(normalize("NFC", name), [])
+        return places[0] if len(places) == 1 else None

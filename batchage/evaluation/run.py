@@ -14,7 +14,7 @@ from batchage.evaluation.labels import read_csv
 from batchage.evaluation.metrics import all_metrics
 from batchage.evaluation.plots import save_plots
 from batchage.evaluation.tables import LEGEND, markdown_table, sections
-from batchage.places import locate, on_this_machine
+from batchage.places import locate, mark_folder, on_this_machine
 from batchage.write import read_columns
 
 RESULTS_FILE = "evaluation.json"
@@ -90,6 +90,7 @@ def evaluate(
 def _save(evaluation: Evaluation, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     plots = save_plots(evaluation.joined.outcome, evaluation.metrics, folder)
+    mark_folder(folder, [plot.name for plot in plots])
     result = {
         "counts": evaluation.counts,
         "without_face": [label.written for label in evaluation.joined.without_face],

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
+from unicodedata import normalize
+from urllib.parse import unquote_to_bytes
 
 from batchage.errors import MissingExtraError, UsageError
 
@@ -21,9 +25,10 @@ if TYPE_CHECKING:
 AnyPath: TypeAlias = "Path | UPath"
 """A file's or folder's place: a `UPath` has the methods of a `Path`."""
 # Two letters at least: a single one is a drive of Windows.
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://|(file):/", re.IGNORECASE)
 _PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 LOCAL_SCHEMES = frozenset(["file", "local"])
+_FILE = re.compile(r"(?://(?:localhost|127\.0\.0\.1)?(?=/)|(?!//))(/.*)", re.IGNORECASE | re.DOTALL)
 EXTRA_OF_SCHEME = {
     "s3": "s3",
     "s3a": "s3",
@@ -49,7 +54,7 @@ def is_url(place: object) -> bool:
 def scheme_of(place: object) -> str | None:
     """`s3` of `s3://bucket/photos`; None of what is no URL."""
     found = _SCHEME.match(place) if isinstance(place, str) else None
-    return found[1].lower() if found else None
+    return (found[1] or found[2]).lower() if found else None
 
 
 def locate(place: str | os.PathLike[str] | UPath) -> AnyPath:
@@ -68,7 +73,7 @@ def locate(place: str | os.PathLike[str] | UPath) -> AnyPath:
         return Path(place) if is_local else _named(cast("UPath", place))  # type: ignore[arg-type]
     url = str(place)
     if scheme in LOCAL_SCHEMES:
-        return Path(url.partition("://")[2])
+        return Path(local_path(url))
     require_packages(url)
     from upath import UPath
 
@@ -79,6 +84,52 @@ def locate(place: str | os.PathLike[str] | UPath) -> AnyPath:
         raise UsageError(
             f"{shown}: this kind of address can't be used ({error_text(error)})"
         ) from None
+
+
+def local_path(url: str) -> str:
+    """What a URL of this machine names: `/a b.jpg` of `file:///a%20b.jpg` or `file:/a%20b.jpg`.
+
+    `local://`, which only fsspec knows, is taken as it stands, as fsspec does.
+
+    Raises:
+        UsageError: It is of another machine.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme.lower() == "local":
+        return rest.removeprefix("//")
+    named = _FILE.fullmatch(rest)
+    if not named:
+        raise UsageError(f"{url}: names no file of this machine; give a path, or file:///...")
+    return os.fsdecode(unquote_to_bytes(os.fsencode(named[1])))
+
+
+def as_spelled(path: str) -> str:
+    """The path of what is there, however Unicode spells it; `path` itself where nothing is.
+
+    Macs take letters apart (é in NFD), others keep them whole (NFC), and lists and tables travel.
+    """
+    if path.isascii() or os.path.lexists(path):
+        return path
+    spelled: list[str] = []
+    for part in path.split("/"):
+        ways = (part, normalize("NFC", part), normalize("NFD", part))
+        known = (way for way in ways if not way or os.path.lexists("/".join([*spelled, way])))
+        if (way := next(known, None)) is None:
+            return path
+        spelled.append(way)
+    return "/".join(spelled)
+
+
+def common_parts(places: Iterable[str]) -> list[str]:
+    """The parts between slashes that paths or URLs begin with alike; none where there are none."""
+    alike: list[str] | None = None
+    for place in places:
+        parts = place.split("/")
+        if alike is None:
+            alike = parts
+        pairs = takewhile(lambda pair: pair[0] == pair[1], zip(alike, parts, strict=False))
+        alike = [part for part, _ in pairs]
+    return alike or []
 
 
 def on_this_machine(place: str | os.PathLike[str]) -> Path:

@@ -22,7 +22,7 @@ from batchage.config import ScanConfig
 from batchage.errors import OutputError, UsageError
 from batchage.evaluation import Label, central_face, read_csv
 from batchage.networks import Bundle, choose_compute, derive_bundle, load_bundle
-from batchage.places import on_this_machine
+from batchage.places import as_spelled, on_this_machine
 from batchage.predict import KIND, Calibration, Predictor
 from batchage.recalibration.crossvalidation import (
     LEAST_FACES,
@@ -182,8 +182,9 @@ def _located(labels: Sequence[Label], folder: Path) -> dict[str, Label]:
     found: dict[str, Label] = {}
     for label in labels:
         # A path may be too long for the system, which `Path.is_file` doesn't take.
-        here = os.path.isfile(label.path)  # noqa: PTH113
-        path = os.path.realpath(label.path if here else folder / label.written)
+        here = as_spelled(str(label.path))
+        is_here = os.path.isfile(here)  # noqa: PTH113
+        path = os.path.realpath(here if is_here else as_spelled(str(folder / label.written)))
         if path in found:
             raise UsageError(f"{label.written}: two labels for one photo; keep one of them")
         if os.path.isdir(path):  # noqa: PTH112

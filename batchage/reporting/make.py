@@ -15,17 +15,18 @@ from typing import Any
 import pyarrow as pa
 
 from batchage.config import REPORT_THUMBNAILS
-from batchage.drawing import thumbnail_name
 from batchage.errors import OutputError, UsageError
 from batchage.places import (
     AnyPath,
     folder_at,
     is_url,
     locate,
+    mark_folder,
     on_this_machine,
     read_bytes,
     read_object,
     reason_of,
+    thumbnail_name,
 )
 from batchage.reporting.data import FACE_COLUMNS, IMAGE_COLUMNS, as_script, page_data, read_script
 from batchage.types import Status
@@ -110,6 +111,7 @@ def _bring_thumbnails(data: dict[str, Any], source: AnyPath | None, target: Path
     names = map(thumbnail_name, photos.pop("root"), photos["path"])
     photos["thumbnail"] = [name if name in there else None for name in names]
     target.mkdir(exist_ok=True)
+    mark_folder(target)
     if source is None or (isinstance(source, Path) and source.samefile(target)):
         return
     brought = set(filter(None, photos["thumbnail"]))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,9 @@ from batchage.places import (
     read_object,
     result_of,
 )
+from batchage.results.left_behind import LeftBehind
 from batchage.results.made_with import require_same
+from batchage.results.moved import MovedRows
 from batchage.results.parts import PLACE_REMEDY, STORE_REMEDY, Parts, read_rows
 from batchage.results.rows import Cursor, keys_below, stretches, with_times
 from batchage.results.sink import (
@@ -42,7 +46,7 @@ from batchage.types import ERROR_STATUSES, ImageRecord, ImageRef
 from batchage.write import Rows, TablesWriter, output_paths, require_place
 
 PART_PHOTOS = 1000
-IN_PARTS, IN_BASE = 0, 1
+IN_PARTS, IN_BASE, MOVED = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class FileSink(Sink):
         self._from_base: set[bytes] = set()
         self._touched: dict[bytes, bytes] = {}
         self._content: Future[str | None] | None = None
+        self._moved: MovedRows | None = None
         self._waiting: list[ImageRecord] = []
         self._saved_at = time.monotonic()
 
@@ -155,7 +160,7 @@ class FileSink(Sink):
             self.is_continued = True
             self._learn_disks(earlier)
             if earlier.get("mode") == "update":
-                self._learn_base(read_rows(self._parts.base))
+                self._learn_base(read_rows(self._parts.base), self._parts.begun())
             for rows in self._parts:
                 self._stale.update(row_keys(rows.images))
                 self._roots.update(pc.unique(rows.images["root"]).to_pylist())
@@ -191,8 +196,8 @@ class FileSink(Sink):
     def _disks_now(self) -> dict[str, str]:
         return dict(self._about.get("disks", {}))
 
-    def _learn_base(self, rows: Rows) -> None:
-        self._base = rows
+    def _learn_base(self, rows: Rows, begun: float = math.inf) -> None:
+        self._base, self._moved = rows, MovedRows(rows, self._config, begun)
         self._roots.update(pc.unique(rows.images["root"]).to_pylist())
         columns = (rows.images["status"].to_pylist(), rows.images["content_hash"].to_pylist())
         for key, status, content in zip(row_keys(rows.images), *columns, strict=True):
@@ -206,16 +211,25 @@ class FileSink(Sink):
         with closing(DaemonThreads(N_REQUESTS)) as threads:
 
             def read(ref: ImageRef) -> Future[str | None] | None:
-                is_remote = isinstance(ref.path, str)
-                if not is_remote or ref.error is not None or not self._goes_by_content(ref):
-                    return None
-                key = ref_key(ref)
-                known = self._known.get(key[:PATH_BYTES])
-                if key in self._stale or not known or not known.signature:
-                    return None
-                return threads.submit(content_hash, ref.path)
+                is_asked = isinstance(ref.path, str) and self._needs_content(ref)
+                return threads.submit(content_hash, ref.path) if is_asked else None
 
             yield from super().pending(self._with_content(each_ahead(refs, read, N_REQUESTS)))
+        if self._moved:
+            # Those that are still where they were have been copied.
+            n_moved = len(self._moved.paths() - self._seen)
+            self.moved, self.gone = n_moved, self.gone - n_moved
+
+    def _needs_content(self, ref: ImageRef) -> bool:
+        """Whether it says if the file is one that is known."""
+        key = ref_key(ref)
+        known = self._known.get(key[:PATH_BYTES])
+        if key in self._stale or ref.error is not None:
+            return False
+        if known and known.signature and self._goes_by_content(ref):
+            return True
+        is_same = known and known.signature == key[PATH_BYTES:]
+        return not is_same and self._moved is not None and self._moved.may_have(ref)
 
     def _with_content(
         self, refs: Iterable[tuple[ImageRef, Future[str | None] | None]]
@@ -230,6 +244,7 @@ class FileSink(Sink):
 
     def _takes_over(self, ref: ImageRef, key: bytes) -> bool:
         self._met_roots.add(ref.root)
+        content = cache(partial(self._content_of, ref))
         path, signature = key[:PATH_BYTES], key[PATH_BYTES:]
         known = self._known.get(path)
         self.gone -= known is not None
@@ -238,23 +253,32 @@ class FileSink(Sink):
             self._sources.append(IN_PARTS)
             is_done = True
         else:
-            is_done = known is not None and self._is_unchanged(ref, known, signature)
-            self._sources.append(IN_BASE if is_done else IN_PARTS)
-            if is_done and known:
+            is_done = True
+            if known and self._is_unchanged(ref, known, signature, content):
+                self._sources.append(IN_BASE)
                 self._from_base.add(key)
                 if known.signature != signature:
                     self._touched[path + known.signature] = key
+            elif self._moved and self._moved.take(ref, content):
+                self._sources.append(MOVED)
+            else:
+                is_done = False
+                self._sources.append(IN_PARTS)
         self.taken_over += is_done
         if ref.is_folder:
             self._keep_below(ref)
         return is_done
 
-    def _is_unchanged(self, ref: ImageRef, known: _Known, signature: bytes) -> bool:
+    def _content_of(self, ref: ImageRef) -> str | None:
+        return result_of(self._content) if self._content else content_hash(ref.path)
+
+    def _is_unchanged(
+        self, ref: ImageRef, known: _Known, signature: bytes, content: Callable[[], str | None]
+    ) -> bool:
         if not known.signature:
             return False
         if self._goes_by_content(ref) and ref.error is None:
-            now = result_of(self._content) if self._content else content_hash(ref.path)
-            return now is not None and now == known.content_hash
+            return (now := content()) is not None and now == known.content_hash
         return known.signature == signature
 
     def _keep_below(self, folder: ImageRef) -> None:
@@ -313,12 +337,23 @@ class FileSink(Sink):
         self._refuse_unmet()
         with as_output_error(self._paths.output):
             self._parts.check()
-        cursors = {IN_PARTS: Cursor(self._live_parts()), IN_BASE: Cursor(self._live_base())}
+        left = LeftBehind(self._config)
+        cursors = {
+            IN_PARTS: Cursor(self._live_parts(left)),
+            IN_BASE: Cursor(self._live_base(left)),
+        }
+        if self._moved:
+            self._moved.bring_pictures()
+            cursors[MOVED] = Cursor(self._moved.rows())
         with TablesWriter(self._paths, self._about, self._parts.folder.path) as tables:
             for source, run in groupby(self._sources):
                 for rows in cursors[source].take(sum(1 for _ in run)):
                     self.tally.add(rows.images, rows.faces)
                     tables.write(rows)
+                    left.keep(rows)
+            for cursor in cursors.values():
+                cursor.end()
+        left.remove()
         self._parts.clear()
 
     def _refuse_unmet(self) -> None:
@@ -341,18 +376,23 @@ class FileSink(Sink):
             f"more, and an earlier scan found some; check that the disk is connected, or {remedy}"
         )
 
-    def _live_parts(self) -> Iterator[Rows]:
+    def _live_parts(self, left: LeftBehind) -> Iterator[Rows]:
         """Rows of the parts, less those of files that are gone or have changed since."""
         for rows in self._parts:
-            for start, stop in stretches(key not in self._stale for key in row_keys(rows.images)):
+            is_live = [key not in self._stale for key in row_keys(rows.images)]
+            for start, stop in stretches(is_live):
                 yield rows.slice(start, stop)
+            for start, stop in stretches(not live for live in is_live):
+                left.drop(rows.slice(start, stop))
 
-    def _live_base(self) -> Iterator[Rows]:
-        """Rows of the earlier output that are taken over."""
+    def _live_base(self, left: LeftBehind) -> Iterator[Rows]:
+        """Rows of the earlier output that are taken over where they were."""
         rows = self._base
         if rows is None:
             return
         keys = [self._touched.get(key, key) for key in row_keys(rows.images)]
+        for start, stop in stretches(key not in self._from_base for key in keys):
+            left.drop(rows.slice(start, stop))
         for start, stop in stretches(key in self._from_base for key in keys):
             taken = rows.slice(start, stop)
             yield with_times(taken, keys[start:stop]) if self._touched else taken

@@ -147,6 +147,11 @@ class Parts:
                     f"{path}: it is damaged; remove that folder to scan anew"
                 ) from None
 
+    def begun(self) -> float:
+        """When the scan that goes on was begun, in seconds since the epoch; 0 in a store."""
+        path = self.folder.path / ABOUT
+        return path.stat().st_mtime if isinstance(path, Path) else 0.0
+
     def begin(self, about: dict[str, Any], update: OutputPaths | None = None) -> None:
         """Forget what the folder holds and begin a scan.
 

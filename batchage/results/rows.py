@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
@@ -39,6 +40,10 @@ class Cursor:
             self._rest = rows.slice(len(head), len(rows)) if len(head) < len(rows) else None
             n -= len(head)
             yield head
+
+    def end(self) -> None:
+        """See the source through to its end: nothing is left to hand out."""
+        deque(self._source, maxlen=0)
 
 
 def stretches(wanted: Iterable[bool]) -> Iterator[tuple[int, int]]:

@@ -72,6 +72,7 @@ class Sink:
         paths: Where the tables go; None where no files are written.
         tally: Counts of all that the tables hold.
         taken_over: Files that need no scan, so far.
+        moved: Of them, files that had another name in the earlier output.
         gone: Files of the earlier output that the walk has not met; right at its end.
         is_continued: Whether an interrupted scan goes on.
     """
@@ -80,8 +81,7 @@ class Sink:
         """Nothing is opened yet."""
         self.paths: OutputPaths | None = None
         self.tally = Tally()
-        self.taken_over = 0
-        self.gone = 0
+        self.taken_over = self.moved = self.gone = 0
         self.is_continued = False
         self._seen: set[bytes] = set()
 
@@ -115,6 +115,11 @@ class Sink:
 
     def close(self) -> None:
         """Keep what there is and let go of the output."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counts, JSON-ready."""
+        about = {"taken_over": self.taken_over, "moved": self.moved, "gone": self.gone}
+        return {**self.tally.to_dict(), **about}
 
     def can_go_on(self) -> bool:
         """Whether the same scan would go on from what was saved."""

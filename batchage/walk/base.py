@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
 from batchage.config import ScanFilter
+from batchage.errors import DecodeError
+from batchage.places import is_url
 
 IMAGE_SUFFIXES = frozenset(
     [
@@ -59,6 +62,8 @@ IMAGE_SUFFIXES = frozenset(
         ".icns",
     ]
 )
+# Only a backslash and bytes that are no ASCII are written so: a name can't hide a slash.
+_ESCAPED_BYTE = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")
 _LIKE_ESCAPED = re.compile(r"\\(?=x[0-9a-f]{2})")
 DEFAULT_FILTER = ScanFilter()
 
@@ -70,6 +75,34 @@ def display_name(name: str) -> str:
     """
     name = _LIKE_ESCAPED.sub(r"\\x5c", name)
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def photo_path(root: str, relative: str) -> Path | str:
+    r"""Where to open a photo of a table, whose names may be made up.
+
+    Args:
+        root: The folder that holds it, or its URL.
+        relative: Its path inside that, POSIX form; a byte that is not UTF-8 as `\xNN`.
+
+    Raises:
+        DecodeError: It leads out of the folder.
+    """
+    inside = PurePosixPath(relative)
+    if inside.is_absolute() or ".." in inside.parts or not inside.parts:
+        raise DecodeError("its path in the table leads out of the scanned folder")
+    name = as_file_name(relative)
+    return f"{root.rstrip('/')}/{name}" if is_url(root) else Path(root) / name
+
+
+def as_file_name(shown: str) -> str:
+    """The name of a file that a table shows: the inverse of `display_name`."""
+    name = _ESCAPED_BYTE.sub(lambda byte: bytes.fromhex(byte[1].decode()), os.fsencode(shown))
+    return os.fsdecode(name)
+
+
+def joined(folder: str, name: str) -> str:
+    """A relative path in a folder, of which either may be empty."""
+    return f"{folder}/{name}" if folder and name else folder or name
 
 
 @dataclass(slots=True)

@@ -14,7 +14,9 @@ from batchage.errors import UsageError
 from batchage.places import (
     LOCAL_SCHEMES,
     AnyPath,
+    as_spelled,
     is_url,
+    local_path,
     reason_of,
     scheme_of,
     without_password,
@@ -22,14 +24,17 @@ from batchage.places import (
 )
 from batchage.types import ImageRef
 from batchage.walk.base import DEFAULT_FILTER, Met, display_name
+from batchage.walk.choice import Choice, Skipped
 from batchage.walk.local import LocalWalk, identities, identity_of, reason
-from batchage.walk.remote import RemoteWalk, examine
+from batchage.walk.remote import RemoteWalk, examine, unusable
+from batchage.walk.roots import ListRoots
 
 
 def iter_images(
     inputs: Iterable[str | os.PathLike[str]],
     filter: ScanFilter = DEFAULT_FILTER,
     leave_out: Iterable[AnyPath] = (),
+    skipped: Skipped | None = None,
 ) -> Iterator[ImageRef]:
     """Finds the images among files and folders, of this machine and elsewhere.
 
@@ -37,6 +42,7 @@ def iter_images(
     In a folder an image is known by its suffix or, failing that, by its first bytes. Entries
     that are no regular files and folders that can't be read come with an `error`.
     In a remote folder it is known by its suffix only, which needs no request for each file.
+    Folders of derivatives, and pictures that batchage made, are left out of a folder's own.
 
     An input given twice, or that lies in a folder given too, is looked at once. This compares
     absolute paths and remembers the inputs only: a file that is reached by two names through
@@ -46,6 +52,7 @@ def iter_images(
         inputs: Files and folders, or URLs of them, in the order to be scanned.
         filter: What to look at inside folders.
         leave_out: Folders that are not entered, such as those for thumbnails and crops.
+        skipped: Counts what looks like a picture or video and isn't looked at.
 
     Returns:
         The images, found while they are consumed.
@@ -75,28 +82,35 @@ def iter_images(
                     else "the path and that its disk is connected"
                 )
             )
-    return _images(paths, filter, Met({_absolute(path) for path in paths}, left_out))
+    met = Met({_absolute(path) for path in paths}, left_out)
+    return _images(paths, Choice(filter, skipped), met)
 
 
 def iter_listed(
     paths: Iterable[str | os.PathLike[str]],
     filter: ScanFilter = DEFAULT_FILTER,
     leave_out: Iterable[AnyPath] = (),
+    skipped: Skipped | None = None,
 ) -> Iterator[ImageRef]:
     """Finds the images among the entries of a list, which may be very long.
 
-    Like `iter_images`, but entries are consumed one at a time, a missing one comes with an `error`
-    instead of raising, and an entry listed twice is looked at twice.
+    Like `iter_images`, but a missing entry comes with an `error` instead of raising, and an entry
+    listed twice is looked at twice. The root of all is the folder that they have in common, at
+    least the working folder if some are relative; so no two files have one relative path. Entries
+    of each host or bucket elsewhere have one in common, too.
 
     Args:
         paths: Files and folders, or URLs of them.
         filter: What to look at inside folders.
         leave_out: Folders that are not entered.
+        skipped: Counts what looks like a picture or video and isn't looked at.
 
     Yields:
         The images.
     """
-    return _images(map(_as_text, paths), filter, Met(set(), _all_absolute(leave_out)))
+    entries = [_entry_text(path) for path in paths]
+    met = Met(set(), _all_absolute(leave_out))
+    return _images(entries, Choice(filter, skipped), met, ListRoots.of(entries))
 
 
 def absolute_input(place: str | os.PathLike[str]) -> str:
@@ -116,9 +130,23 @@ def disk_of(place: str) -> str:
 
 
 def _as_text(place: str | os.PathLike[str]) -> str:
-    """A path, or the URL of what is elsewhere."""
+    """A path as it is spelled where it is, or the URL of what is elsewhere.
+
+    Raises:
+        UsageError: It is the URL of a file of another machine.
+    """
     text = os.fspath(place) if isinstance(place, os.PathLike) else str(place)
-    return text.partition("://")[2] if scheme_of(text) in LOCAL_SCHEMES else text
+    if is_url(text):
+        return text
+    return as_spelled(local_path(text) if scheme_of(text) in LOCAL_SCHEMES else text)
+
+
+def _entry_text(place: str | os.PathLike[str]) -> str:
+    """The same of an entry of a list, whose URL stays where it can't be used."""
+    try:
+        return _as_text(place)
+    except UsageError:
+        return str(place)
 
 
 def _absolute(path: str) -> str:
@@ -132,11 +160,19 @@ def _all_absolute(folders: Iterable[AnyPath]) -> set[str]:
     return {_absolute(_as_text(str(folder))) for folder in folders}
 
 
-def _images(paths: Iterable[str], filter: ScanFilter, met: Met) -> Iterator[ImageRef]:
-    here = LocalWalk(filter, met)
-    with closing(RemoteWalk(filter, met)) as elsewhere:
+def _images(
+    paths: Iterable[str], choice: Choice, met: Met, roots: ListRoots | None = None
+) -> Iterator[ImageRef]:
+    here = LocalWalk(choice, met)
+    with closing(RemoteWalk(choice, met)) as elsewhere:
         for path, asked in elsewhere.examined(paths):
-            yield from elsewhere.images(path, asked) if asked else here.images(path)
+            root = roots.root_of(path) if roots else None
+            if asked:
+                yield from elsewhere.images(path, asked, root)
+            elif scheme_of(path) in LOCAL_SCHEMES:
+                yield unusable(path, "names no file of this machine")
+            else:
+                yield from here.images(path, root)
 
 
 def _problem(path: str) -> str | None:

@@ -14,10 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchage.config import ScanFilter
-from batchage.decode import RAW_SUFFIXES
+from batchage.places import MARKER, listed_in
 from batchage.types import UNREAD_FOLDER, ImageRef
-from batchage.walk.base import IMAGE_SUFFIXES, Met, display_name
+from batchage.walk.base import Met, display_name, joined
+from batchage.walk.choice import Choice, Holder, Look
+from batchage.walk.roots import below
 
 _MAGIC = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF.{4}WEBP|II[*+]\0|MM\0[*+]"
@@ -54,6 +55,8 @@ class _Folder:
     path: str
     relative: str
     identity: tuple[int, int]
+    is_hidden: bool = False
+    holder: Holder = field(default_factory=lambda: Holder("", ""))
     names: Iterator[str] = field(default_factory=lambda: iter(()))
     folders: frozenset[str] = frozenset()
 
@@ -61,40 +64,46 @@ class _Folder:
 class LocalWalk:
     """The part of one walk that is on this machine."""
 
-    def __init__(self, filter: ScanFilter, met: Met) -> None:
+    def __init__(self, choice: Choice, met: Met) -> None:
         """Nothing is looked at yet.
 
         Args:
-            filter: What to look at inside folders.
+            choice: What to look at inside folders.
             met: What was met before, and what is never looked at.
         """
-        self._filter, self._met = filter, met
+        self._choice, self._met = choice, met
 
-    def images(self, path: str) -> Iterator[ImageRef]:
-        """The images of an input."""
+    def images(self, path: str, root: str | None = None) -> Iterator[ImageRef]:
+        """The images of an input.
+
+        Args:
+            path: A file or folder.
+            root: The folder above it that it is shown below; None is the folder itself, or that of
+                the file.
+        """
         absolute = os.path.abspath(path)
         if self._met.passes_over(absolute):
             return
         try:
             status = os.stat(path)
         except (OSError, ValueError) as error:
-            yield _input_ref(absolute, error=reason(error))
+            yield _input_ref(absolute, root, error=reason(error))
             return
         if stat.S_ISDIR(status.st_mode):
-            yield from self._folder(absolute, status)
+            yield from self._folder(absolute, root or absolute, status)
         else:
-            yield _input_ref(absolute, status, _known_error(status))
+            yield _input_ref(absolute, root, status, _known_error(status))
 
-    def _folder(self, root: str, status: os.stat_result) -> Iterator[ImageRef]:
-        make_ref = _ref_maker(root)
+    def _folder(self, path: str, root: str, status: os.stat_result) -> Iterator[ImageRef]:
+        make_ref = _ref_maker(root, below(path, root))
         left_out = identities(self._met.left_out)
         stack: list[_Folder] = []
-        entered: _Folder | None = _Folder(root, "", _identity(status))
+        entered: _Folder | None = _Folder(path, "", _identity(status))
         while entered or stack:
             if entered:
                 problem = _list_names(entered)
-                if problem:
-                    yield make_ref(entered.path, entered.relative or ".", None, problem)
+                if problem and not entered.is_hidden:
+                    yield make_ref(entered.path, entered.relative, None, problem)
                 stack.append(entered)
                 entered = None
             folder = stack[-1]
@@ -102,34 +111,40 @@ class LocalWalk:
             if name is None:
                 stack.pop()
                 continue
-            path = os.path.join(folder.path, name)
-            relative = f"{folder.relative}/{name}" if folder.relative else name
+            path, relative = os.path.join(folder.path, name), joined(folder.relative, name)
             try:
                 entry = os.stat(path)
             except OSError as error:
                 if name in folder.folders:
-                    if self._filter.keeps_folder(display_name(relative)):
+                    if self._choice.folder(name, relative, folder.holder) is Look.WHOLE:
                         problem = f"{reason(error)}: {UNREAD_FOLDER}"
                         yield make_ref(path, relative, None, problem)
-                elif self._is_wanted(path, relative, None):
+                elif self._is_wanted(path, relative, folder, None):
                     yield make_ref(path, relative, None, reason(error))
                 continue
-            if stat.S_ISDIR(entry.st_mode):
-                identity = _identity(entry)
+            if not stat.S_ISDIR(entry.st_mode):
+                if self._is_wanted(path, relative, folder, entry):
+                    yield make_ref(path, relative, entry, _known_error(entry))
+                continue
+            identity = _identity(entry)
+            look = self._choice.folder(name, relative, folder.holder)
+            if look is Look.DERIVATIVES:
+                self._choice.count_derivatives(name, folder.holder)
+            elif look is not Look.NOT and identity not in left_out:
                 is_loop = any(parent.identity == identity for parent in stack)
-                keeps = self._filter.keeps_folder(display_name(relative)) and not is_loop
-                if keeps and identity not in left_out and not self._met.passes_over(path):
-                    entered = _Folder(path, relative, identity)
-            elif self._is_wanted(path, relative, entry):
-                yield make_ref(path, relative, entry, _known_error(entry))
+                if not is_loop and not self._met.passes_over(path):
+                    entered = _Folder(path, relative, identity, look is Look.TO_COUNT)
 
-    def _is_wanted(self, path: str, relative: str, status: os.stat_result | None) -> bool:
-        if not self._filter.keeps_file(display_name(relative)):
-            return False
-        suffix = os.path.splitext(path)[1].lower()
-        if suffix not in IMAGE_SUFFIXES | RAW_SUFFIXES and not _starts_like_image(path, status):
-            return False
-        return not self._met.passes_over(path)
+    def _is_wanted(
+        self, path: str, relative: str, folder: _Folder, status: os.stat_result | None
+    ) -> bool:
+        name = os.path.basename(path)
+
+        def peek() -> bool:
+            return _starts_like_image(path, status)
+
+        is_wanted = self._choice.file(name, relative, folder.holder, peek)
+        return is_wanted and not self._met.passes_over(path)
 
 
 def _list_names(folder: _Folder) -> str | None:
@@ -148,7 +163,18 @@ def _list_names(folder: _Folder) -> str | None:
     except OSError as error:
         problem = f"{reason(error)}: {UNREAD_FOLDER}"
     folder.names, folder.folders = iter(sorted(names, key=os.fsencode)), frozenset(folders)
+    listed = _read_marker(folder.path) if MARKER in names else None
+    name = os.path.basename(folder.path)
+    folder.holder = Holder(name, display_name(folder.path), folder.is_hidden, listed)
     return problem
+
+
+def _read_marker(folder: str) -> set[str]:
+    try:
+        with open(os.path.join(folder, MARKER), "rb") as file:
+            return listed_in(file.read())
+    except OSError:
+        return set()
 
 
 def _starts_like_image(path: str, status: os.stat_result | None) -> bool:
@@ -168,16 +194,22 @@ def _known_error(status: os.stat_result) -> str | None:
 
 
 def _input_ref(
-    absolute: str, status: os.stat_result | None = None, error: str | None = None
+    absolute: str,
+    root: str | None,
+    status: os.stat_result | None = None,
+    error: str | None = None,
 ) -> ImageRef:
-    root, name = os.path.split(absolute)
-    return _ref_maker(root)(absolute, name or ".", status, error)
+    root = root or os.path.dirname(absolute)
+    return _ref_maker(root)(absolute, below(absolute, root), status, error)
 
 
 def _ref_maker(
-    root: str,
+    root: str, inside: str = ""
 ) -> Callable[[str, str, os.stat_result | None, str | None], ImageRef]:
-    """Builds the refs of one root; its text is made once and shared by all of them."""
+    """Builds the refs of one root, by their paths below the folder `inside` of it.
+
+    The root's text is made once and shared by all of them.
+    """
     shown_root = display_name(Path(root).as_posix())
 
     def make(
@@ -186,7 +218,7 @@ def _ref_maker(
         return ImageRef(
             path=Path(path),
             root=shown_root,
-            relative=display_name(relative),
+            relative=display_name(joined(inside, relative)) or ".",
             size=status.st_size if status else None,
             mtime=status.st_mtime if status else None,
             error=error,

@@ -15,20 +15,21 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from batchage.config import ScanFilter
-from batchage.decode import RAW_SUFFIXES
 from batchage.errors import MissingExtraError, UsageError
 from batchage.places import (
+    MARKER,
     N_REQUESTS,
     DaemonThreads,
     connected,
     each_ahead,
     is_url,
+    listed_in,
+    locate,
     patiently,
+    read_bytes,
     reason_of,
     result_of,
     scheme_of,
@@ -36,7 +37,9 @@ from batchage.places import (
     without_slash,
 )
 from batchage.types import UNREAD_FOLDER, ImageRef
-from batchage.walk.base import IMAGE_SUFFIXES, Met, display_name
+from batchage.walk.base import Met, display_name, joined
+from batchage.walk.choice import Choice, Holder, Look
+from batchage.walk.roots import below
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -213,6 +216,8 @@ class _Folder:
     url: str
     relative: str
     is_link: bool = False
+    is_hidden: bool = False
+    holder: Holder = field(default_factory=lambda: Holder("", ""))
     found: list[Entry] = field(default_factory=list)
     entries: Iterator[Entry] = field(default_factory=lambda: iter(()))
     to_list: Iterator[Entry] = field(default_factory=lambda: iter(()))
@@ -222,14 +227,14 @@ class _Folder:
 class RemoteWalk:
     """The remote part of one walk."""
 
-    def __init__(self, filter: ScanFilter, met: Met) -> None:
+    def __init__(self, choice: Choice, met: Met) -> None:
         """Nothing is asked for before there is a URL.
 
         Args:
-            filter: What to look at inside folders.
+            choice: What to look at inside folders.
             met: What was met before, and what is never looked at.
         """
-        self._filter, self._met = filter, met
+        self._choice, self._met = choice, met
         self._threads = DaemonThreads(N_REQUESTS)
 
     def examined(self, inputs: Iterable[str]) -> Iterator[tuple[str, Future[Entry] | None]]:
@@ -240,40 +245,43 @@ class RemoteWalk:
 
         return each_ahead(inputs, look, N_REQUESTS)
 
-    def images(self, url: str, asked: Future[Entry]) -> Iterator[ImageRef]:
-        """The images of an input, of which `asked` is a look at it."""
+    def images(self, url: str, asked: Future[Entry], root: str | None = None) -> Iterator[ImageRef]:
+        """The images of an input.
+
+        Args:
+            url: A file or folder.
+            asked: A look at it.
+            root: As of `LocalWalk.images`.
+        """
         bare = without_slash(url)
         if self._met.passes_over(bare):
             return
-        root, _, name = bare.rpartition("/")
-        if root.endswith(":/"):
-            root, name = f"{root}/", name or "."
         try:
             entry = result_of(asked)
         except MissingExtraError:
             raise
         except (OSError, UsageError) as error:
-            reason = reason_of(error)
-            yield ImageRef(bare, _shown(root), display_name(name), error=reason)
+            yield unusable(bare, reason_of(error), root)
             return
         if entry.is_folder:
-            yield from self._folder(bare)
+            yield from self._folder(bare, root or bare)
         else:
-            yield _ref(entry, _shown(root), name)
+            parent = root or _parent(bare)
+            yield _ref(entry, _shown(parent), below(bare, parent))
 
-    def _folder(self, root: str) -> Iterator[ImageRef]:
-        shown_root = _shown(root)
+    def _folder(self, url: str, root: str) -> Iterator[ImageRef]:
+        shown_root, inside = _shown(root), below(url, root)
         stack: list[_Folder] = []
-        entered: _Folder | None = _Folder(root, "")
-        listing = self._threads.submit(list_folder, root)
+        entered: _Folder | None = _Folder(url, "")
+        listing = self._threads.submit(list_folder, url)
         while entered or stack:
             if entered:
                 problem = self._open(entered, listing, len(stack))
-                if problem:
+                if problem and not entered.is_hidden:
                     yield ImageRef(
                         entered.url,
                         shown_root,
-                        display_name(entered.relative) or ".",
+                        display_name(joined(inside, entered.relative)) or ".",
                         error=f"{problem}: {UNREAD_FOLDER}",
                     )
                 if not any(_is_loop(entered, parent) for parent in stack):
@@ -285,17 +293,24 @@ class RemoteWalk:
             if entry is None:
                 stack.pop()
                 continue
+            # A name may be empty, of what has two slashes in a row.
             relative = f"{folder.relative}/{entry.name}" if folder.relative else entry.name
+            shown = joined(inside, relative)
             if not entry.is_folder:
-                if self._is_wanted(entry, relative):
-                    yield _ref(entry, shown_root, relative)
-            elif self._enters(entry, relative):
+                if self._is_wanted(entry, relative, folder):
+                    yield _ref(entry, shown_root, shown)
+                continue
+            look = self._choice.folder(entry.name, relative, folder.holder)
+            if look is Look.DERIVATIVES:
+                self._choice.count_derivatives(entry.name, folder.holder)
+            elif entry.error:
+                if look is Look.WHOLE:
+                    yield _ref(entry, shown_root, f"{shown}/" if shown else "/")
+            elif look is not Look.NOT:
                 listing = folder.listings.popleft()
                 self._ask_ahead(folder)
                 if not self._met.passes_over(entry.url):
-                    entered = _Folder(entry.url, relative, entry.is_link)
-            elif entry.error and self._filter.recursive:
-                yield _ref(entry, shown_root, f"{relative}/" if relative else "/")
+                    entered = _Folder(entry.url, relative, entry.is_link, look is Look.TO_COUNT)
 
     def _open(self, folder: _Folder, listing: Future[list[Entry]], depth: int) -> str | None:
         """Fill in what a folder has; tells why that couldn't be had."""
@@ -306,11 +321,15 @@ class RemoteWalk:
         except OSError as error:
             return reason_of(error)
         prefix = f"{folder.relative}/" if folder.relative else ""
+        is_marked = any(entry.name == MARKER for entry in entries)
+        listed = _read_marker(folder.url) if is_marked else None
+        name = folder.url.rpartition("/")[2]
+        folder.holder = Holder(name, _shown(folder.url), folder.is_hidden, listed)
         folder.entries = iter(entries)
         folder.to_list = (
             entry
             for entry in entries
-            if entry.is_folder and self._enters(entry, f"{prefix}{entry.name}")
+            if entry.is_folder and self._enters(entry, f"{prefix}{entry.name}", folder)
         )
         for _ in range(FOLDERS_AHEAD):
             self._ask_ahead(folder)
@@ -321,19 +340,24 @@ class RemoteWalk:
             folder.listings.append(self._threads.submit(list_folder, entry.url))
             return
 
-    def _enters(self, folder: Entry, relative: str) -> bool:
-        return folder.error is None and self._filter.keeps_folder(display_name(relative))
+    def _enters(self, entry: Entry, relative: str, folder: _Folder) -> bool:
+        look = self._choice.folder(entry.name, relative, folder.holder)
+        return entry.error is None and look in (Look.WHOLE, Look.TO_COUNT)
 
-    def _is_wanted(self, file: Entry, relative: str) -> bool:
-        if PurePosixPath(file.name).suffix.lower() not in IMAGE_SUFFIXES | RAW_SUFFIXES:
-            return False
-        return self._filter.keeps_file(display_name(relative)) and not self._met.passes_over(
-            file.url
-        )
+    def _is_wanted(self, file: Entry, relative: str, folder: _Folder) -> bool:
+        is_wanted = self._choice.file(file.name, relative, folder.holder)
+        return is_wanted and not self._met.passes_over(file.url)
 
     def close(self) -> None:
         """Ask for no more."""
         self._threads.close()
+
+
+def _read_marker(folder: str) -> set[str]:
+    try:
+        return listed_in(read_bytes(locate(f"{folder}/{MARKER}")))
+    except OSError:
+        return set()
 
 
 def _is_loop(folder: _Folder, parent: _Folder) -> bool:
@@ -341,6 +365,17 @@ def _is_loop(folder: _Folder, parent: _Folder) -> bool:
     if not folder.is_link or not folder.found or len(folder.found) != len(parent.found):
         return False
     return all(map(Entry.is_like, folder.found, parent.found))
+
+
+def unusable(place: str, error: str, root: str | None = None) -> ImageRef:
+    """An input or an entry of a list, as a URL, that can't be looked at."""
+    parent = root or _parent(place)
+    return ImageRef(place, _shown(parent), display_name(below(place, parent)) or ".", error=error)
+
+
+def _parent(url: str) -> str:
+    root = url.rpartition("/")[0]
+    return f"{root}/" if root.endswith(":/") else root
 
 
 def _shown(root: str) -> str:

@@ -2,6 +2,9 @@
 
 All columns of both tables are under `attributes`. A picture that could not be read has no size:
 its width and height are 0.
+
+A `file_name` is below the folder `root` of `info`, which all scanned folders have in common, so
+that no two pictures share one; where they have none in common, it is the whole path.
 """
 
 from __future__ import annotations
@@ -9,14 +12,14 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal
 
 import pyarrow as pa
 
-from batchage.places import AnyPath, read_bytes
+from batchage.places import AnyPath, common_parts, read_bytes
 from batchage.types import LANDMARK_NAMES
 from batchage.write.plain import plain_rows, table_of
 from batchage.write.schema import FACES
@@ -42,10 +45,20 @@ def _date(row: Mapping[str, Any]) -> str:
     return taken.replace(tzinfo=zone).isoformat()
 
 
-def _image(row: Mapping[str, Any], number: int) -> dict[str, Any]:
+def common_root(roots: Iterable[str]) -> str:
+    """The folder that roots, paths or URLs, have in common; empty where there is none."""
+    parts = common_parts(roots)
+    if parts == [""]:
+        return "/"
+    # The first two of a URL only say how it is reached.
+    return "" if parts[1:] == [""] and parts[0] else "/".join(parts)
+
+
+def _image(row: Mapping[str, Any], number: int, root: str) -> dict[str, Any]:
+    place = f"{row['root'].rstrip('/')}/{row['image_path']}"
     return {
         "id": number,
-        "file_name": row["image_path"],
+        "file_name": place.removeprefix(f"{root.rstrip('/')}/") if root else place,
         "width": row["width"] or 0,
         "height": row["height"] or 0,
         "date_captured": _date(row),
@@ -78,37 +91,49 @@ class _Array:
         self.stream, self.length = stream, 0
 
     def append(self, item: Mapping[str, Any]) -> None:
-        text = json.dumps(item, ensure_ascii=False)
-        self.stream.write((",\n" if self.length else "\n").encode() + text.encode())
+        self.stream.write((b",\n" if self.length else b"\n") + _line(item))
         self.length += 1
 
 
+def _line(item: Mapping[str, Any]) -> bytes:
+    return json.dumps(item, ensure_ascii=False).encode()
+
+
 class CocoWriter:
-    """Streams both tables; annotations wait in a file of their own until the images are written."""
+    """Keeps rows in files of their own until all are there, since a head has to say their root."""
 
     def __init__(self, path: Path, metadata: Mapping[str, str]) -> None:
-        """Write the head."""
+        """Begin the file."""
         self._stream: BinaryIO = path.open("wb")
-        self._images = _Array(self._stream)
+        self._metadata = metadata
+        self._rows: BinaryIO = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
         self._annotations = _Array(tempfile.TemporaryFile(dir=path.parent))  # noqa: SIM115
-        head = {"description": "Faces found by batchage", **metadata}
-        parts = {"info": head, "licenses": [], "categories": [CATEGORY]}
-        text = json.dumps(parts, indent=1, ensure_ascii=False).removesuffix("\n}")
-        self._stream.write(f'{text},\n "images": ['.encode())
+        self._n_images = 0
+        self._roots: set[str] = set()
 
     def write(self, images: pa.Table, faces: pa.Table) -> None:
-        """Append rows."""
+        """Take rows."""
         annotated = plain_rows(faces)
         for image in plain_rows(images):
-            number = self._images.length + 1
-            self._images.append(_image(image, number))
+            self._n_images += 1
+            self._roots.add(image["root"])
+            self._rows.write(_line(image) + b"\n")
             for _ in range(image["n_faces"]):
-                face = _annotation(next(annotated), self._annotations.length + 1, number)
-                self._annotations.append(face)
+                number = self._annotations.length + 1
+                self._annotations.append(_annotation(next(annotated), number, self._n_images))
 
     def close(self) -> None:
-        """Write the annotations and the foot."""
-        with self._stream, self._annotations.stream as annotations:
+        """Write the head, the images and the annotations."""
+        with self._stream, self._rows, self._annotations.stream as annotations:
+            root = common_root(sorted(self._roots))
+            head = {"description": "Faces found by batchage", "root": root, **self._metadata}
+            parts = {"info": head, "licenses": [], "categories": [CATEGORY]}
+            text = json.dumps(parts, indent=1, ensure_ascii=False).removesuffix("\n}")
+            self._stream.write(f'{text},\n "images": ['.encode())
+            images = _Array(self._stream)
+            self._rows.seek(0)
+            for number, line in enumerate(self._rows, start=1):
+                images.append(_image(json.loads(line), number, root))
             self._stream.write(b'],\n "annotations": [')
             annotations.seek(0)
             shutil.copyfileobj(annotations, self._stream)

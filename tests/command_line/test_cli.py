@@ -16,6 +16,7 @@ from batchage.command import COMMANDS
 from batchage.config import ScanConfig
 from batchage.options import GROUPS, settings_of
 from batchage.write import read_table
+from tests.builders import pictures_in
 from tests.command import PHOTOS, ROOT, run
 
 
@@ -89,10 +90,8 @@ def test_boxes_lie_inside_the_upright_photo(scanned):
 def test_thumbnails_and_crops_are_where_the_table_says(scanned):
     folder, _ = scanned
     faces = read_table(folder / "out" / "results.parquet").to_pylist()
-    assert {row["thumbnail"] for row in faces} == {p.name for p in (folder / "thumbs").iterdir()}
-    assert sorted(row["crop"] for row in faces) == sorted(
-        p.name for p in (folder / "crops").iterdir()
-    )
+    assert sorted({row["thumbnail"] for row in faces}) == pictures_in(folder / "thumbs")
+    assert sorted(row["crop"] for row in faces) == pictures_in(folder / "crops")
 
 
 def test_metadata_of_the_run_is_in_the_footer(scanned):

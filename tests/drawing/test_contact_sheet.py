@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 
 import batchage
-from batchage.drawing import contact_sheet, make_contact_sheets, save_picture, thumbnail_name
+from batchage.drawing import contact_sheet, make_contact_sheets, save_picture
 from batchage.drawing.contact_sheet import CELL, COLUMNS, ROWS
 from batchage.errors import OutputError, UsageError
+from batchage.places import thumbnail_name
 from batchage.write import read_table
-from tests.builders import write_tables
+from tests.builders import pictures_in, write_tables
 from tests.command import PHOTOS, run
 from tests.drawing.test_redraw import make_photo, make_record
 
@@ -164,7 +165,7 @@ def test_the_commands_make_the_same_sheet(tmp_path):
     assert again.stderr.splitlines()[-1] == "contact sheets: b.jpg"
     assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
     n = len(set(read_table(tmp_path / "r.parquet")["image_path"].to_pylist()))
-    assert len(list((tmp_path / "thumbs").iterdir())) == n
+    assert len(pictures_in(tmp_path / "thumbs")) == n
 
 
 def test_a_photo_that_cannot_be_drawn_is_on_the_sheet_all_the_same(tmp_path):

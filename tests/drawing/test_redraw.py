@@ -19,18 +19,20 @@ from PIL import Image
 
 import batchage
 from batchage.decode import decode
-from batchage.drawing import ThumbnailWriter, thumbnail_name
-from batchage.drawing.photo_rows import NUMBERS, PhotoRows, photo_path, read_photos
+from batchage.drawing import ThumbnailWriter
+from batchage.drawing.photo_rows import NUMBERS, PhotoRows, read_photos
 from batchage.errors import DecodeError, OutputError, UsageError
+from batchage.places import thumbnail_name
 from batchage.types import ImageRecord, ImageRef, Status
+from batchage.walk import photo_path
 from batchage.write import Rows, TablesWriter, output_paths, read_table
 from batchage.write.base import suffixes
-from tests.builders import make_face, write_tables
+from tests.builders import make_face, pictures_in, write_tables
 from tests.command import PHOTOS, run, start
 
 
 def files(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {name: (folder / name).read_bytes() for name in pictures_in(folder)}
 
 
 @pytest.fixture(scope="module")

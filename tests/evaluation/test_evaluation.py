@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -221,6 +222,26 @@ def test_labels_meet_photos_through_symbolic_links(tmp_path):
     table = make_table(tmp_path / "r.parquet", [record])
     (tmp_path / "labels.csv").write_text("path,age\nlink/a.jpg,31\n")
     assert len(batchage.evaluate(table, tmp_path / "labels.csv").joined.outcome) == 1
+
+
+@pytest.mark.parametrize("root", ["/gone", None])
+@pytest.mark.parametrize(("of_label", "of_file"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_labels_meet_names_that_unicode_spells_otherwise(tmp_path, of_label, of_file, root):
+    name = "Zoé/Jörg が.jpg"
+    record = make_record(normalize(of_file, name), [30], root=root or str(tmp_path))
+    table = make_table(tmp_path / "r.parquet", [record, make_record("b.jpg", [9], root="/b")])
+    text = f"path,age\n{normalize(of_label, name)},31\n"
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
+    assert list(batchage.evaluate(table, tmp_path / "labels.csv").joined.outcome.age) == [30]
+
+
+def test_a_label_of_two_spellings_meets_its_own(tmp_path):
+    spellings = [normalize(form, "é.jpg") for form in ("NFD", "NFC")]
+    records = [make_record(n, [age]) for n, age in zip(spellings, (10, 20), strict=True)]
+    table = make_table(tmp_path / "r.parquet", records)
+    text = f"path,age\n/photos/{spellings[1]},20\n/photos/{spellings[0]},10\n"
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
+    assert batchage.evaluate(table, tmp_path / "labels.csv").metrics["all"]["age_mae"] == 0
 
 
 def test_exact_ages_and_ranges_may_be_mixed(tmp_path):

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import batchage
-from batchage.drawing import thumbnail_name
 from batchage.errors import OutputError, UsageError
+from batchage.places import thumbnail_name
 from batchage.types import CaptureTime, FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
 from batchage.write import read_table
-from tests.builders import write_tables
+from tests.builders import pictures_in, write_tables
 from tests.command import PHOTOS, run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -92,7 +92,7 @@ def test_data_are_those_of_the_tables(table, tmp_path):
 
 def test_thumbnails_come_along_and_missing_ones_are_left_out(table, tmp_path):
     batchage.report(table, tmp_path / "page", tmp_path / "thumbs")
-    assert [p.name for p in (tmp_path / "page" / "thumbnails").iterdir()] == [ONE]
+    assert pictures_in(tmp_path / "page" / "thumbnails") == [ONE]
     assert data_of(tmp_path / "page")["photos"]["thumbnail"] == [ONE, None]
     # Once more over it, and moved elsewhere, it is still whole.
     batchage.report(table, tmp_path / "page", tmp_path / "thumbs")
@@ -113,7 +113,7 @@ def test_thumbnails_of_an_earlier_report_go(table, tmp_path):
     (tmp_path / "page" / "thumbnails" / "mine.jpg").write_text("not the report's")
     write_tables(tmp_path / "r.parquet", [make_record("b/two.jpg", [make_face(0, 71, 0.6)])])
     batchage.report(table, tmp_path / "page", tmp_path / "thumbs")
-    assert [p.name for p in (tmp_path / "page" / "thumbnails").iterdir()] == ["mine.jpg"]
+    assert pictures_in(tmp_path / "page" / "thumbnails") == ["mine.jpg"]
 
 
 @pytest.mark.parametrize("name", ["id_rsa", "../id_rsa", "/etc/passwd", ONE])
@@ -126,7 +126,7 @@ def test_a_table_from_elsewhere_brings_no_other_files(tmp_path, name):
     record.thumbnail = name
     write_tables(tmp_path / "r.parquet", [record])
     batchage.report(tmp_path / "r.parquet", tmp_path / "page", secret)
-    assert list((tmp_path / "page" / "thumbnails").iterdir()) == []
+    assert pictures_in(tmp_path / "page" / "thumbnails") == []
     assert data_of(tmp_path / "page")["photos"]["thumbnail"] == [None]
 
 

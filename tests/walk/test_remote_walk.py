@@ -182,7 +182,7 @@ def test_lists_may_have_urls(memory, tmp_path):
     listed = ["memory://photos/a.jpg", str(tmp_path / "here.jpg"), "memory://photos/gone.jpg"]
     listed += ["memory://photos/sub", "nothing://host/x.jpg", f"file://{tmp_path}/here.jpg"]
     found = list(iter_listed(listed))
-    expected = ["a.jpg", "here.jpg", "gone.jpg", "b.jpg", "c.jpg", "x.jpg", "here.jpg"]
+    expected = ["a.jpg", "here.jpg", "gone.jpg", "sub/b.jpg", "sub/c.jpg", "x.jpg", "here.jpg"]
     assert relatives(found) == expected
     assert [ref.relative for ref in found if ref.error] == ["gone.jpg", "x.jpg"]
     assert found[2].error == "no such file or directory"

@@ -1,6 +1,5 @@
 """Folders and lists → files, in order, nothing lost."""
 
-import io
 import os
 from pathlib import Path
 
@@ -9,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchage.config import ScanFilter
-from batchage.drawing.photo_rows import as_file_name
 from batchage.errors import UsageError
-from batchage.walk import disk_of, iter_images, iter_listed, read_list
-from batchage.walk.base import display_name
+from batchage.walk import disk_of, iter_images, iter_listed
+from batchage.walk.base import as_file_name, display_name
 
 
 def make_files(folder: Path, *names: str) -> None:
@@ -166,37 +164,3 @@ def test_missing_input_is_refused_before_anything_is_scanned(tmp_path):
     make_files(tmp_path, "a.jpg")
     with pytest.raises(UsageError, match="nowhere"):
         iter_images([tmp_path, tmp_path / "nowhere"])
-
-
-@pytest.mark.parametrize("text", [b"{0}/a.jpg\n\n{0}/gone.jpg\r\n", b"{0}/a.jpg\0{0}/gone.jpg\0"])
-def test_list_of_files(tmp_path, text):
-    make_files(tmp_path, "a.jpg")
-    stream = io.BytesIO(text.replace(b"{0}", os.fsencode(tmp_path)))
-    found = list(iter_listed(read_list(stream), ScanFilter()))
-    assert [Path(ref.path).name for ref in found] == ["a.jpg", "gone.jpg"]
-    assert found[0].error is None
-    assert found[1].error
-
-
-separators = st.sampled_from([b"\n", b"\r\n", b"\0"])
-entries = st.lists(st.binary(min_size=1, max_size=20).filter(lambda b: not set(b) & {0, 10, 13}))
-
-
-@given(entries, separators, st.booleans(), st.booleans())
-def test_any_list_gives_its_entries_back(names, separator, has_mark, ends_so):
-    """What isn't blank comes back byte for byte, whatever separates it."""
-    text = separator.join(names) + (separator if ends_so else b"")
-    mark = b"\xef\xbb\xbf" if has_mark and text else b""
-    found = [os.fsencode(path) for path in read_list(io.BytesIO(mark + text))]
-    if separator == b"\0" and b"\0" not in text:
-        separator = b"\n"
-    if not mark:
-        text = text.removeprefix(b"\xef\xbb\xbf")
-    expected = [name for name in text.split(separator) if name.strip()]
-    assert found == expected
-
-
-@given(st.binary(max_size=300))
-def test_any_bytes_as_a_list_give_rows_or_nothing(data):
-    for ref in iter_listed(read_list(io.BytesIO(data))):
-        assert ref.error is not None or ref.size is not None

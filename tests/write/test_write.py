@@ -258,6 +258,28 @@ def test_coco_is_read_by_its_own_library(tmp_path, capsys):
     assert face["attributes"]["age_years"] == 34.56
 
 
+@pytest.mark.parametrize(
+    ("roots", "common", "names"),
+    [
+        (["/p/a", "/p/b"], "/p", ["a/1.jpg", "b/1.jpg"]),
+        (["/p/a", "/p/ab"], "/p", ["a/1.jpg", "ab/1.jpg"]),
+        (["/p", "/p/b"], "/p", ["1.jpg", "b/1.jpg"]),
+        (["/a", "/b"], "/", ["a/1.jpg", "b/1.jpg"]),
+        (["/", "/b"], "/", ["1.jpg", "b/1.jpg"]),
+        (["s3://p/a", "s3://p/b"], "s3://p", ["a/1.jpg", "b/1.jpg"]),
+        (["s3://p", "s3://q"], "", ["s3://p/1.jpg", "s3://q/1.jpg"]),
+        (["/p", "s3://p"], "", ["/p/1.jpg", "s3://p/1.jpg"]),
+    ],
+)
+def test_no_two_files_of_coco_have_one_name(tmp_path, roots, common, names):
+    refs = [ImageRef(Path("1.jpg"), root, "1.jpg") for root in roots]
+    write_tables(tmp_path / "r.json", [make_record(ref=ref) for ref in refs])
+    content = json.loads((tmp_path / "r.json").read_text())
+    assert content["info"]["root"] == common
+    assert [image["file_name"] for image in content["images"]] == names
+    assert read_table(tmp_path / "r.json", IMAGES)["root"].to_pylist() == roots
+
+
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
 def test_duckdb_reads_the_tables(tmp_path, suffix):
     write_tables(tmp_path / f"r{suffix}", [make_record("a.jpg"), make_record("b.jpg", 1)])
