@@ -99,4 +99,4 @@ def _cell(figures: Figures, name: str, form: str) -> str:
     return "" if value is None else form.format(value)
 
 
-COMMAND = Command(CalibrateCall, calibrate)
+COMMAND = Command(CalibrateCall, calibrate, loads_networks=True)

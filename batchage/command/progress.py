@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout, suppress
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,15 +115,14 @@ def make_walk(
         raise UsageError("give a folder or photos to scan, or --files-from a list of them")
     listed: list[str] = []
     for name in lists:
-        if name == Path("-"):
-            listed.extend(read_list(sys.stdin.buffer))
-            continue
+        is_stream = name == Path("-")
         try:
-            with name.open("rb") as stream:
+            with nullcontext(sys.stdin.buffer) if is_stream else name.open("rb") as stream:
                 listed.extend(read_list(stream))
         except OSError as error:
+            shown = "standard input" if is_stream else name
             raise UsageError(
-                f"{name}: the list can't be read ({error.strerror}); check --files-from"
+                f"{shown}: the list can't be read ({error.strerror}); check --files-from"
             ) from None
     how = (config.filter, config.picture_folders)
     return lambda: itertools.chain(iter_images(plain, *how), iter_listed(listed, *how))

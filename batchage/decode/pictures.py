@@ -26,6 +26,7 @@ from batchage.config import MAX_PIXELS
 from batchage.decode.raw import is_raw, read_raw
 from batchage.errors import DecodeError, TooLargeError
 from batchage.places import content_hasher, read_local, read_remote
+from batchage.tiles import longest_look
 from batchage.types import DecodedImage, ImageArray
 
 NOT_A_PICTURE = "not a picture in a known format (JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF)"
@@ -81,6 +82,7 @@ def decode(
     reserve: Callable[[int], None] = lambda n_bytes: None,
     enough: int | None = None,
     data: bytes | None = None,
+    tiles: bool = False,
 ) -> DecodedImage:
     """Decodes one file; may be called from several threads at once.
 
@@ -91,9 +93,11 @@ def decode(
         path: The file; a `str` is a URL.
         max_pixels: Largest width × height, in pixels, that is decoded.
         reserve: Called with the bytes of the result once they are known, before they are decoded.
-        enough: A JPEG may be decoded at a half, a quarter or an eighth of its size as long as its
-            longest side, in pixels, stays this large; None wants all of it.
+        enough: A JPEG may be decoded at a half, a quarter or an eighth of its size as long as the
+            longest side of what is looked at at once, in pixels, stays this large; None wants all
+            of it.
         data: The file's bytes, if they have been read already.
+        tiles: Whether large pictures of any shape are looked at in tiles.
 
     Returns:
         The whole picture, RGB uint8 `(h, w, 3)`, upright after EXIF.
@@ -106,9 +110,10 @@ def decode(
     try:
         data = _read(path, max_pixels) if data is None else data
         _check_prefix(path, data)
+        reduction = partial(_reduction, enough=enough, tiles=tiles)
         if is_raw(path):
-            return _decode_raw(data, max_pixels, reserve, enough)
-        return _decode_bytes(data, max_pixels, reserve, enough)
+            return _decode_raw(data, max_pixels, reserve, reduction)
+        return _decode_bytes(data, max_pixels, reserve, reduction)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -146,11 +151,14 @@ def _check_prefix(path: Path | str, start: bytes) -> None:
 
 
 def _decode_bytes(
-    data: bytes, max_pixels: int, reserve: Callable[[int], None], enough: int | None
+    data: bytes,
+    max_pixels: int,
+    reserve: Callable[[int], None],
+    reduction: Callable[[Image.Image], int],
 ) -> DecodedImage:
     opened = _open(data, max_pixels)
     width, height = opened.image.size
-    divisor = _reduction(opened.image, enough)
+    divisor = reduction(opened.image)
     _reduce(opened.image, divisor)
     # Of a progressive file, all coefficients are held, whatever the scale.
     is_held_whole = opened.image.info.get("progressive")
@@ -180,12 +188,15 @@ def _decode_bytes(
 
 
 def _decode_raw(
-    data: bytes, max_pixels: int, reserve: Callable[[int], None], enough: int | None
+    data: bytes,
+    max_pixels: int,
+    reserve: Callable[[int], None],
+    reduction: Callable[[Image.Image], int],
 ) -> DecodedImage:
     found = read_raw(data, partial(_check_size, max_pixels=max_pixels), reserve)
     content, taken = content_hasher(data).hexdigest(), _captured_at(_tags(partial(_exif_of, data)))
     if isinstance(found, bytes):
-        image = _decode_bytes(found, max_pixels, reserve, enough)
+        image = _decode_bytes(found, max_pixels, reserve, reduction)
         # LibRaw gives a preview without EXIF one that says 1970.
         known = image.captured_at if image.captured_at != _EPOCH else None
         return replace(image, content_hash=content, captured_at=taken or known)
@@ -193,11 +204,12 @@ def _decode_raw(
     return DecodedImage(found, width, height, content, taken)
 
 
-def _reduction(image: Image.Image, enough: int | None) -> int:
+def _reduction(image: Image.Image, enough: int | None, tiles: bool) -> int:
     """By how much a picture's sides may be divided."""
     if enough is None or image.format not in _JPEG_FORMATS:
         return 1
-    return next((n for n in _DIVISORS if max(image.size) // n >= enough), 1)
+    side = longest_look(*image.size, enough, tiles)
+    return next((n for n in _DIVISORS if side // n >= enough), 1)
 
 
 def _reduce(image: Image.Image, divisor: int) -> None:
@@ -378,8 +390,3 @@ def _integer(value: object) -> int:
 def _one_line(error: BaseException | None) -> str:
     """What an exception says, short and without line breaks."""
     return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def reduced_side(detect_size: int) -> int:
-    """What the longest side of a photo that is decoded at a reduced scale is at least."""
-    return detect_size * 4 // 3
