@@ -17,6 +17,8 @@ SLOW = {
     "test_file_sink.py",
     "test_hostile.py",
     "test_inference.py",
+    "test_offline.py",
+    "test_process.py",
     "test_ray_engine.py",
     "test_ray_faults.py",
     "test_remote_output.py",
