@@ -36,7 +36,7 @@ def replaced(monkeypatch, change):
         (lambda name, x: np.zeros_like(x), "0 faces instead of one"),
         (lambda name, x: np.full_like(x, np.nan), "0 faces instead of one"),
         (lambda name, x: x * 0 if "age" in name else x, "an age of 0 instead of 22 to 45"),
-        (lambda name, x: x * 0 + 0.1 if "age" in name else x, "an age of 50 instead of 22 to 45"),
+        (lambda name, x: x * 0 + 1 / 101 if "age" in name else x, "an age of 50 instead of 22 to 45"),
         (lambda name, x: x * 0 if "gender" in name else x, "for female instead of 0.6 or more"),
     ],
 )
