@@ -15,11 +15,11 @@ from PIL import Image, ImageOps
 from batchage.align import align
 from batchage.config import ScanConfig
 from batchage.decode import decode, to_srgb
-from batchage.detect import create_detector
+from batchage.detect import create_detector, find_faces
 from batchage.errors import DecodeError, UsageError
 from batchage.networks import choose_compute, load_bundle
 from batchage.predict import KIND, Predictor
-from batchage.types import FaceRecord, ImageArray, box_sizes
+from batchage.types import DecodedImage, FaceRecord, ImageArray, box_sizes
 from batchage.write import face_values, tables_with
 
 Picture = NDArray[Any] | Image.Image | str | os.PathLike[str]
@@ -96,7 +96,8 @@ class Analyzer:
         owners, found, crops = [], [], []
         for index, image in enumerate(images):
             pixels, colours = _pixels(image, index, self._config.max_pixels)
-            (faces,) = self._detector.detect([pixels])
+            picture = DecodedImage(pixels, pixels.shape[1], pixels.shape[0], content_hash="")
+            (faces,) = find_faces(self._detector, [picture], self._config.detection)
             faces = faces.select(box_sizes(faces.boxes) >= self._config.detection.min_face_size)
             crops += [align(pixels, points, size, colours) for points in faces.landmarks]
             owners += [index] * len(faces)

@@ -121,6 +121,14 @@ class DetectorSettings:
             ),
         ),
     )
+    tiles: bool = field(
+        default=False,
+        metadata=told(
+            "Look at pictures above 50 megapixels in tiles: finds smaller faces, takes longer. "
+            "Panoramas always are.",
+            FACES,
+        ),
+    )
     min_score: float = field(
         default=0.5,
         metadata=told(

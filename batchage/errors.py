@@ -9,6 +9,7 @@
     │   ├── DecodeTimeoutError  the decoder took too long
     │   └── DecoderCrashError   the decoder's process died
     ├── EngineError       the machines of a cluster can't do their part
+    ├── MemoryLimitError  the system grants the process too little memory
     ├── WorkerError       the processes that decode can't be started
     └── OutputError       a result can't be written
 
@@ -54,6 +55,10 @@ class DecoderCrashError(DecodeError):
 
 class EngineError(BatchageError):
     """The machines of a cluster can't do their part."""
+
+
+class MemoryLimitError(BatchageError):
+    """The system grants the process too little memory."""
 
 
 class WorkerError(BatchageError):

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from batchage.align import align, estimate_similarity
-from batchage.config import DECODED_BYTES, ScanConfig
+from batchage.config import ScanConfig
 from batchage.decode import (
-    N_DECODERS,
     ByteBudget,
     DecodePool,
     Recropper,
     decoded_ahead,
-    reduced_side,
+    decoded_bytes,
+    n_decoders,
 )
-from batchage.detect import create_detector
+from batchage.detect import create_detector, find_faces
 from batchage.drawing import CropWriter, ThumbnailWriter, Uploads
 from batchage.errors import (
     BatchageError,
@@ -34,6 +34,7 @@ from batchage.networks import choose_compute, load_bundle
 from batchage.places import Fetched, Fetcher, FilesAhead, result_of
 from batchage.predict import KIND, Predictor
 from batchage.profile import DECODE, WAIT, Profile
+from batchage.tiles import reduced_side
 from batchage.types import (
     DecodedImage,
     Detections,
@@ -107,8 +108,8 @@ class Pipeline:
             BatchageError: A bundle, device or folder can't be used.
         """
         self.config = config
-        self._n_threads = n_cores or 0
-        self._n_decoders = n_cores or N_DECODERS
+        self._n_threads = n_cores
+        self._n_decoders = n_cores or n_decoders()
         self._n_ahead = decoded_ahead(self._n_decoders)
         self._profile = profile or Profile()
         self._fetcher = Fetcher(config.max_pixels)
@@ -125,7 +126,7 @@ class Pipeline:
 
     def _load(self, config: ScanConfig) -> None:
         compute = choose_compute(config.device, config.precision, config.detect_precision)
-        self.compute = replace(compute, n_threads=self._n_threads)
+        self.compute = replace(compute, n_threads=self._n_threads or compute.n_threads)
         self._detect_batch = DETECT_BATCH[self.compute.device]
         bundle = load_bundle(config.model, KIND)
         self._thumbnails = self._crops = None
@@ -186,7 +187,7 @@ class Pipeline:
     def _decoded(self, refs: Iterable[ImageRef]) -> Generator[list[_Photo]]:
         """Groups of photos in order, decoded ahead, bounded in number and in bytes."""
         source, turns = FilesAhead(refs, self._fetcher), count()
-        budget = self._budget = ByteBudget(DECODED_BYTES)
+        budget = self._budget = ByteBudget(decoded_bytes())
         with ThreadPoolExecutor(self._n_decoders, "decode") as threads:
             ahead: deque[Future[_Photo]] = deque()
             is_done = False
@@ -238,6 +239,7 @@ class Pipeline:
                 reserve,
                 data,
                 enough=reduced_side(self.config.detection.detect_size),
+                tiles=self.config.detection.tiles,
                 colours_later=True,
             )
             record.width, record.height = image.width, image.height
@@ -264,10 +266,11 @@ class Pipeline:
     def _find_faces(self, group: list[_Photo]) -> None:
         """Detect and align; a photo that fails takes no other with it."""
         readable = [photo for photo in group if photo.image is not None]
+        images = [photo.image for photo in readable if photo.image]
         started = time.perf_counter()
         try:
             with self._profile.stage("detect"):
-                found = self.detector.detect([p.image.pixels for p in readable if p.image])
+                found = find_faces(self.detector, images, self.config.detection)
         except Exception as error:
             if len(readable) == 1:
                 self._fail(readable[0], "face detection", error)

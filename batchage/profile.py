@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.table import Table
+
+from batchage.machine import cores as usable_cores
 
 DECODE = "decode"
 WAIT = "wait for decode"
@@ -67,7 +68,7 @@ class Profile:
 
     def efficiency(self, wall: float, n_cores: int | None = None) -> float:
         """Processor time of all stages, spread over all cores, as a share of the wall time."""
-        cores = n_cores or os.cpu_count() or 1
+        cores = n_cores or usable_cores()
         return sum(stage.cpu for stage in self.stages.values()) / cores / wall if wall else 0.0
 
     def show(self, console: Console, wall: float, n_photos: int, n_faces: int) -> None:
@@ -94,7 +95,7 @@ class Profile:
         rest = wall - sum(stage.wall for stage in self.stages.values())
         table.add_row("everything else", f"{rest:.2f}", f"{rest / wall:.0%}", "", "")
         console.print(table)
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         lines = [
             f"{n_photos / wall:.1f} photos and {n_faces / wall:.1f} faces a second",
             f"{self.efficiency(wall):.0%} of {cores} cores' time went into these stages",

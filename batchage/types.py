@@ -140,12 +140,17 @@ class DecodedImage:
         """Decoded pixels per full-size pixel, along the width (1.0 for a full decode)."""
         return float(self.pixels.shape[1] / self.width)
 
+    @property
+    def divisor(self) -> int:
+        """What the sides of the full-size picture were divided by (1 for a full decode)."""
+        return round(float(max(self.width, self.height) / max(self.pixels.shape[:2])))
+
     def in_full_size(self, found: Detections) -> Detections:
         """Faces that were found in `pixels` of a reduced decode, in full-size pixels.
 
         Pixel k of a picture reduced by n covers the pixels n * k to n * k + n - 1.
         """
-        n = round(max(self.width, self.height) / max(self.pixels.shape[:2]))
+        n = self.divisor
         shift = (1 / n - 1) / 2
         full = found.transformed(n, shift, shift)
         limits = np.array([self.width, self.height] * 2, np.float32)

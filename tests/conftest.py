@@ -18,6 +18,8 @@ SLOW = {
     "test_hostile.py",
     "test_inference.py",
     "test_moved.py",
+    "test_offline.py",
+    "test_process.py",
     "test_ray_engine.py",
     "test_ray_faults.py",
     "test_remote_output.py",

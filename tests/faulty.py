@@ -11,7 +11,7 @@ from batchage.errors import DecodeError, TooLargeError
 from batchage.types import DecodedImage
 
 
-def decode(path, *, max_pixels, reserve, enough=None, colours_later=False):
+def decode(path, *, max_pixels, reserve, enough=None, colours_later=False, tiles=False):
     name = path.name.partition(".")[0]
     if name == "segfault":
         ctypes.string_at(0)

@@ -194,7 +194,7 @@ def test_files_that_vanish_or_change_during_the_scan(run, model, tmp_path):
 
 def test_decoded_bytes_are_bounded_and_one_huge_photo_passes(run, tmp_path, monkeypatch):
     limit = 60_000
-    monkeypatch.setattr(pipeline_module, "DECODED_BYTES", limit)
+    monkeypatch.setattr(pipeline_module, "decoded_bytes", lambda: limit)
     held = []
     budget = pipeline_module.ByteBudget
 

@@ -119,7 +119,7 @@ def write_plugin(folder):
 
 def scan_elsewhere(site, folder, *arguments):
     """The command of the installed package, given in another folder than the checkout."""
-    code = "from batchage.command import main; main()"
+    code = "from batchage.__main__ import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, "scan", PHOTOS / "portraits" / "collins.jpg", *arguments],
         cwd=folder,

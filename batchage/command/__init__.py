@@ -1,6 +1,6 @@
 """The command line: one file a command."""
 
-from batchage.command.app import COMMANDS, main
+from batchage.command.app import COMMANDS, run
 from batchage.command.base import Command
 
-__all__ = ["COMMANDS", "Command", "main"]
+__all__ = ["COMMANDS", "Command", "run"]

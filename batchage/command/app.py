@@ -9,12 +9,11 @@ Exit codes: 0 done; 1 failed; 2 usage; 3 done, but some files could not be read;
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
@@ -23,13 +22,17 @@ from batchage.command import calibrate, compact, evaluate, info, report, scan, t
 from batchage.command.base import Command, say
 from batchage.command.settings import DEFAULT_FILE, gather, unknown_variables
 from batchage.errors import BatchageError, UsageError
+from batchage.machine import require_addresses
 from batchage.options import GROUPS, Setting, build, nearest, settings_of
 from batchage.places import without_password
+from batchage.process import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated
 
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
 ONE_LINE = 24
 """Longest names of an option that share a line with what it does."""
+NO_MEMORY = (
+    "there is not enough memory; end other programs, or give this one more (ulimit -v, or the "
+    "container's limit)"
+)
 SHOWN = {bool: "", int: "NUMBER", float: "NUMBER", str: "TEXT"}
 """What stands for a value in the help, unless a setting says it."""
 
@@ -43,14 +46,6 @@ COMMANDS = {
     "info": info.COMMAND,
 }
 CALLS = {name: command.call for name, command in COMMANDS.items()}
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does."""
-
-
-def _terminate(*_: object) -> NoReturn:
-    raise _Terminated
 
 
 def _write_section(
@@ -180,16 +175,17 @@ class Program(click.Group):
 
 
 def _run(name: str, command: Command, given: dict[str, Any]) -> int:
-    signal.signal(signal.SIGTERM, _terminate)
     try:
         file: Path | None = click.get_current_context().obj
         flags = {key.replace("_", "-"): value for key, value in given.items()}
         values = gather(name, CALLS, flags, os.environ, file)
         for sentence in unknown_variables(os.environ, name, command.call):
             say(f"batchage: {sentence}")
-        return command.run(build(command.call, values))
+        call: Any = build(command.call, values)
+        require_addresses(command.loads_networks)
+        return command.run(call)
     # click would leave out what they say.
-    except _Terminated as signalled:
+    except Terminated as signalled:
         return _said(f"terminated{signalled}", EXIT_TERMINATED)
     except KeyboardInterrupt as signalled:
         return _said(f"interrupted{signalled}", EXIT_INTERRUPTED)
@@ -276,17 +272,20 @@ def _sentence(error: click.ClickException) -> str:
     return f"{error.format_message().rstrip('.')}; see {where} --help"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of the `batchage` command."""
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command line, that of this process where none is given; the exit code."""
     try:
-        code = program.main(arguments, prog_name="batchage", standalone_mode=False)
+        code = program.main(arguments, prog_name="batchage", standalone_mode=False) or 0
+        sys.stdout.flush()
     except click.ClickException as error:
-        code = _said(_sentence(error), UsageError.exit_code)
+        return _said(_sentence(error), UsageError.exit_code)
     except BatchageError as error:
-        code = _said(str(error), error.exit_code)
+        return _said(str(error), error.exit_code)
     except click.Abort:
-        code = _said("interrupted", EXIT_INTERRUPTED)
-    sys.exit(code)
+        return _said("interrupted", EXIT_INTERRUPTED)
+    except MemoryError:
+        return _said(NO_MEMORY, BatchageError.exit_code)
+    return int(code)
 
 
 def _said(message: str, code: int) -> int:

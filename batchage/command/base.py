@@ -29,10 +29,12 @@ class Command:
     Attributes:
         call: The dataclass of its settings; its docstring is the help.
         run: Does it; the exit code.
+        loads_networks: Whether it looks at pictures.
     """
 
     call: type
     run: Callable[[Any], int]
+    loads_networks: bool = False
 
     @property
     def about(self) -> list[str]:

@@ -89,4 +89,4 @@ def _show(found: Recalibration) -> None:
     say(f"{found.bundle.model_id}: scan with --model {found.bundle.path}")
 
 
-COMMAND = Command(CalibrateCall, calibrate)
+COMMAND = Command(CalibrateCall, calibrate, loads_networks=True)

@@ -121,4 +121,4 @@ def scan(call: ScanCall) -> int:
     return EXIT_UNREAD if unread else 0
 
 
-COMMAND = Command(ScanCall, scan)
+COMMAND = Command(ScanCall, scan, loads_networks=True)

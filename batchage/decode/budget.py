@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import threading
 
+from batchage.config import DECODED_BYTES
 from batchage.errors import DecodeError
+from batchage.machine import memory
+
+
+def decoded_bytes() -> int:
+    """Bytes of pictures that a scan holds decoded at once: less where a container is small."""
+    limit = memory()
+    return DECODED_BYTES if limit is None else min(DECODED_BYTES, limit // 8)
 
 
 class ByteBudget:

@@ -39,10 +39,14 @@ class OpenedPicture:
     warning: str | None = None
     divisor: int = 1
 
-    def reduce(self, enough: int | None) -> None:
-        """Let a JPEG's decoder leave out what a picture with `enough` pixels doesn't need."""
-        if enough is not None and self.image.format in JPEG_FORMATS:
-            longest = max(self.image.size)
+    def reduce(self, enough: int, longest: int) -> None:
+        """Let a JPEG's decoder leave out what isn't needed.
+
+        Args:
+            enough: Pixels that the longest side of what is looked at at once should have.
+            longest: How many it has now.
+        """
+        if self.image.format in JPEG_FORMATS:
             self.divisor = next((n for n in _DIVISORS if longest // n >= enough), 1)
             _draft(self.image, self.divisor)
 

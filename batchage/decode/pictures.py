@@ -29,6 +29,7 @@ from batchage.decode.raw import has_raw_mark, is_raw, missing_reader, opens_as_r
 from batchage.decode.tiff import TiffDocument, is_tiff
 from batchage.errors import DecodeError, TooLargeError, one_line
 from batchage.places import content_hasher, read_local, read_remote
+from batchage.tiles import longest_look
 from batchage.types import DecodedImage, ImageArray
 
 _ORIENTATION = int(ExifTags.Base.Orientation)
@@ -74,6 +75,7 @@ def decode(
     enough: int | None = None,
     data: bytes | None = None,
     colours_later: bool = False,
+    tiles: bool = False,
 ) -> DecodedImage:
     """Decodes one file; may be called from several threads at once.
 
@@ -85,11 +87,13 @@ def decode(
         path: The file; a `str` is a URL.
         max_pixels: Largest width × height, in pixels, that is decoded.
         reserve: Called with the bytes of the result once they are known, before they are decoded.
-        enough: A JPEG may be decoded at a half, a quarter or an eighth of its size as long as its
-            longest side, in pixels, stays this large; None wants all of it.
+        enough: A JPEG may be decoded at a half, a quarter or an eighth of its size as long as the
+            longest side of what is looked at at once, in pixels, stays this large; None wants all
+            of it.
         data: The file's bytes, if they have been read already.
         colours_later: Leave it to `in_srgb` to turn what is made of the picture into sRGB, which is
             cheaper for small things, where its own values are close enough to find faces in.
+        tiles: Whether large pictures of any shape are looked at in tiles.
 
     Returns:
         The whole picture, RGB uint8 `(h, w, 3)`, upright after EXIF.
@@ -102,10 +106,8 @@ def decode(
     try:
         data = _read(path, max_pixels) if data is None else data
         _check_prefix(path, data)
-        loader = _Loader(
-            partial(_check_size, max_pixels=max_pixels), reserve, enough, colours_later
-        )
-        return loader.decode(path, data)
+        check_size = partial(_check_size, max_pixels=max_pixels)
+        return _Loader(check_size, reserve, enough, colours_later, tiles).decode(path, data)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -151,12 +153,14 @@ class _Loader:
         reserve: As of `decode`.
         enough: As of `decode`.
         colours_later: As of `decode`.
+        tiles: As of `decode`.
     """
 
     check_size: Callable[[int, int], None]
     reserve: Callable[[int], None]
     enough: int | None
     colours_later: bool
+    tiles: bool
 
     def decode(self, path: Path | str, data: bytes) -> DecodedImage:
         formats = formats_of(path, data)
@@ -180,7 +184,8 @@ class _Loader:
         size = opened.image.size
         orientation = 1 if opened.is_upright else _orientation_of(opened.image)
         note = opened.remark()
-        opened.reduce(self.enough)
+        if self.enough is not None:
+            opened.reduce(self.enough, longest_look(*size, self.enough, self.tiles))
         # Of a progressive file, all coefficients are held, whatever the scale.
         held = size if opened.image.info.get("progressive") else opened.image.size
         self.reserve(math.prod(held) * 3)
@@ -279,8 +284,3 @@ def _orientation_of(image: Image.Image) -> int:
     except Exception:
         return 1
     return value if isinstance(value, int) else 1
-
-
-def reduced_side(detect_size: int) -> int:
-    """What the longest side of a photo that is decoded at a reduced scale is at least."""
-    return detect_size * 4 // 3

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from batchage.align import Similarity, estimate_similarity, judge, warp
-from batchage.config import DECODED_BYTES
-from batchage.decode.budget import ByteBudget
+from batchage.decode.budget import ByteBudget, decoded_bytes
 from batchage.decode.pictures import decode
 from batchage.decode.workers import DecodePool
 from batchage.errors import DecodeError
@@ -71,7 +70,7 @@ class Recropper:
         """
         self._max_pixels, self._timeout = max_pixels, timeout
         self._n_workers = n_workers
-        self._budget, self._turns = ByteBudget(DECODED_BYTES), itertools.count()
+        self._budget, self._turns = ByteBudget(decoded_bytes()), itertools.count()
         self._pool: DecodePool | None = None
         self._threads = ThreadPoolExecutor(n_workers, "recrop")
 

@@ -33,11 +33,14 @@ import numpy as np
 
 from batchage import errors
 from batchage.errors import DecodeError, DecoderCrashError, DecodeTimeoutError, WorkerError
+from batchage.machine import cores, memory
 from batchage.types import CaptureTime, DecodedImage, ImageArray
 
 DECODER = "batchage.decode.pictures:decode"
 _LENGTH = struct.Struct("<I")
 _PIPE_BYTES = 1 << 20
+DECODER_BYTES = 128 << 20
+"""What one such process holds, about; together they may take a quarter of a container's memory."""
 N_STARTS = 3
 """Workers that may die before they take a file until it is not chance any more."""
 _START = (
@@ -377,9 +380,10 @@ class DecodePool:
             worker.end()
 
 
-N_DECODERS = (
-    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-)
+def n_decoders() -> int:
+    """Processes that decode photos: one a processor, fewer where memory is short."""
+    limit = memory()
+    return cores() if limit is None else max(1, min(cores(), limit // (4 * DECODER_BYTES)))
 
 
 def decoded_ahead(n_decoders: int) -> int:

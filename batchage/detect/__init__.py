@@ -7,11 +7,13 @@ from batchage.detect.base import (
     create_detector,
     register_detector,
 )
+from batchage.detect.finding import find_faces
 
 __all__ = [
     "DETECTORS",
     "Detector",
     "DetectorFactory",
     "create_detector",
+    "find_faces",
     "register_detector",
 ]

@@ -8,26 +8,20 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from batchage.config import DEFAULT_DETECTOR, DetectorSettings
 from batchage.detect._retinaface_network import KIND, build_graph, build_network
+from batchage.detect.merging import merge, suppress
 from batchage.networks import Compute, load_bundle, load_forward
 from batchage.pixels import shrink
-from batchage.types import Detections, FloatArray, ImageArray, box_sizes, shared_areas
+from batchage.types import Detections, FloatArray, ImageArray, box_sizes
 
 STRIDES = (8, 16, 32)
 ANCHOR_SIZES = ((16, 32), (64, 128), (256, 512))
 VARIANCES = (0.1, 0.2)
-NMS_IOU = 0.4
 LARGEST_FACE = 256
 """Canvas pixels. Of larger faces the network also takes parts for faces, so that those are looked
 for in a close-up."""
-EDGE = 0.8
-"""Share of that size from which on the close-up may add a face."""
-SAME_FACE = 0.5
-"""Share of the smaller of two boxes that lies in the other one if they are of one face; the boxes
-are of one look each."""
 CLOSE_UP = 288
 """Longest side of a close-up in pixels, where the detect size is large enough for it."""
 CANVASES = (384, 672)
@@ -63,22 +57,6 @@ def decode(
         points.astype(np.float32),
         scores.astype(np.float32),
     )
-
-
-def suppress(found: Detections) -> Detections:
-    """Greedy non-maximum suppression: of faces that overlap more than `NMS_IOU`, the best stays."""
-    order = np.argsort(-found.scores, kind="stable")
-    found = found.select(order)
-    x1, y1, x2, y2 = found.boxes.T
-    area = (x2 - x1) * (y2 - y1)
-    alive = np.ones(len(found), bool)
-    for i in range(len(found)):
-        if alive[i]:
-            overlap = shared_areas(found.boxes[i : i + 1], found.boxes)[0]
-            rivals = overlap > NMS_IOU * (area[i] + area - overlap)
-            rivals[: i + 1] = False
-            alive &= ~rivals
-    return found.select(alive)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,35 +108,6 @@ def letterbox(image: ImageArray, detect_size: int, longest: int) -> Letterbox:
     dy, dx = (canvas_h - new_h) // 2, (canvas_w - new_w) // 2
     canvas[dy : dy + new_h, dx : dx + new_w] = resized
     return Letterbox(canvas, new_w / (width * factor), new_h / (height * factor), dx, dy)
-
-
-def overlaps(found: Detections, others: Detections) -> NDArray[np.bool_]:
-    """Which faces `(n,)` are the same as one of `others`, going by their boxes."""
-    shared = shared_areas(found.boxes, others.boxes)
-    smaller = np.minimum(box_sizes(found.boxes)[:, None], box_sizes(others.boxes)[None])
-    return np.asarray((shared > SAME_FACE * smaller**2).any(axis=1))
-
-
-def merge(far: Detections, near: Detections, limit: float) -> Detections:
-    """The faces of both looks, best score first.
-
-    Small ones are those of the first look, large ones those of the close-up: each sees its own
-    better, and whatever the first look takes for faces inside a large one are parts of it.
-
-    Args:
-        far: What was found in the whole detect size.
-        near: What was found in the close-up.
-        limit: The largest size of a small face, in the same pixels as the boxes.
-    """
-    sizes = box_sizes(near.boxes)
-    large = near.select(sizes > limit)
-    small = far.select(box_sizes(far.boxes) <= limit)
-    small = small.select(~overlaps(small, large))
-    # Of one face, both looks may put the size on the wrong side of the limit.
-    edge = near.select((sizes > EDGE * limit) & (sizes <= limit))
-    found = large.joined(small)
-    found = found.joined(edge.select(~overlaps(edge, found)))
-    return found.select(np.argsort(-found.scores, kind="stable"))
 
 
 class RetinaFace:

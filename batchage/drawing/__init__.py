@@ -1,6 +1,7 @@
 """Annotated thumbnails, crops and contact sheets."""
 
 from batchage.drawing.contact_sheet import make_contact_sheets, prepare_sheets
+from batchage.drawing.fonts import load_matplotlib
 from batchage.drawing.lettering import printable
 from batchage.drawing.redraw import draw_thumbnails
 from batchage.drawing.saving import Uploads, prepare_folder, save_picture
@@ -20,6 +21,7 @@ __all__ = [
     "Uploads",
     "draw",
     "draw_thumbnails",
+    "load_matplotlib",
     "make_contact_sheets",
     "prepare_folder",
     "prepare_sheets",

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from batchage.config import MAX_PIXELS
-from batchage.decode import N_DECODERS, decode
+from batchage.decode import decode, n_decoders
 from batchage.drawing.lettering import draw as draw_line
 from batchage.drawing.lettering import fit, lay_out
 from batchage.drawing.saving import SAVE_OPTIONS, prepare_folder, save_picture
@@ -115,7 +115,7 @@ def make_contact_sheets(
     columns = min(COLUMNS, math.ceil(math.sqrt(1.5 * len(faces))))
     count = f" · {len(faces):,} photos, {faces.total():,} faces"
     photos, sheets = iter(faces), []
-    with ThreadPoolExecutor(N_DECODERS, "tile") as threads:
+    with ThreadPoolExecutor(n_decoders(), "tile") as threads:
         for number in tqdm(
             range(1, n_sheets + 1), unit=" sheets", file=sys.stderr, disable=quiet or None
         ):

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from batchage.drawing.fonts import load_matplotlib
+
 ELLIPSIS = "…"
 MAX_CHARACTERS = 512
 """Longer text is elided before it is laid out."""
@@ -277,7 +279,7 @@ def _faces() -> Iterator[Face]:
 
 @cache
 def _own_faces() -> tuple[Face, ...]:
-    import matplotlib
+    matplotlib = load_matplotlib()
     from matplotlib.ft2font import FT2Font
 
     default = ImageFont.load_default(32)
@@ -292,6 +294,7 @@ def _own_faces() -> tuple[Face, ...]:
 @cache
 def _system_faces() -> tuple[Face, ...]:
     """The machine's fonts: plain ones before bold and slanted ones, coloured bitmaps last."""
+    load_matplotlib()
     from matplotlib.font_manager import findSystemFonts
     from matplotlib.ft2font import FT2Font
 

@@ -14,8 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchage.config import DECODED_BYTES, ScanConfig
-from batchage.decode import N_DECODERS, ByteBudget, DecodePool, decoded_ahead, reduced_side
+from batchage.config import ScanConfig
+from batchage.decode import (
+    ByteBudget,
+    DecodePool,
+    decoded_ahead,
+    decoded_bytes,
+    n_decoders,
+)
 from batchage.drawing.lettering import printable
 from batchage.drawing.photo_rows import PhotoRows, read_photos
 from batchage.drawing.thumbnails import THUMBNAIL_SIDE, ThumbnailWriter
@@ -31,6 +37,7 @@ from batchage.places import (
     result_of,
     without_password,
 )
+from batchage.tiles import reduced_side
 from batchage.types import DecodedImage, ImageRecord, ImageRef, Status
 from batchage.walk import as_file_name, examine, photo_path
 from batchage.write import output_paths
@@ -143,14 +150,19 @@ def _is_folder(place: str | os.PathLike[str]) -> bool:
 def _scan_settings(about: AnyPath) -> dict[str, Any]:
     """What decoding goes by: the scan's settings, or their defaults where they are unknown."""
     defaults = ScanConfig()
-    settings = {"detect_size": defaults.detection.detect_size, "max_pixels": defaults.max_pixels}
+    settings = {
+        "detect_size": defaults.detection.detect_size,
+        "tiles": defaults.detection.tiles,
+        "max_pixels": defaults.max_pixels,
+    }
     recorded: Any = None
     with contextlib.suppress(OSError, ValueError):
         recorded = read_object(about).get("settings")
     if isinstance(recorded, dict):
-        for name in settings:
-            if type(recorded.get(name)) is int and recorded[name] > 0:
-                settings[name] = recorded[name]
+        for name, default in settings.items():
+            value = recorded.get(name)
+            if type(value) is type(default) and (value is False or value > 0):
+                settings[name] = value
     return {**settings, "timeout": defaults.timeout}
 
 
@@ -180,11 +192,12 @@ class _Artist:
     def draw_all(self, rows: Sequence[PhotoRows]) -> Generator[str | NotDrawn]:
         """Names of thumbnails, or why there is none, in the order of `rows`."""
         fetcher = Fetcher(self._settings["max_pixels"])
-        n_ahead = decoded_ahead(N_DECODERS)
+        n_workers = n_decoders()
+        n_ahead = decoded_ahead(n_workers)
         source, turns = FilesAhead(map(self._ref, rows), fetcher), itertools.count()
-        budget, pool = ByteBudget(DECODED_BYTES), DecodePool(N_DECODERS)
+        budget, pool = ByteBudget(decoded_bytes()), DecodePool(n_workers)
         ahead: deque[Future[str | NotDrawn]] = deque()
-        with ThreadPoolExecutor(N_DECODERS, "draw") as threads:
+        with ThreadPoolExecutor(n_workers, "draw") as threads:
             try:
                 while True:
                     for ref, fetched in source.take(n_ahead - len(ahead), not ahead):
@@ -225,7 +238,11 @@ class _Artist:
             faces = rows.faces()
             limits = (self._settings["max_pixels"], self._settings["timeout"])
             data = fetched.data() if fetched else None
-            how = {"enough": self._enough, "colours_later": True}
+            how = {
+                "enough": self._enough,
+                "tiles": self._settings["tiles"],
+                "colours_later": True,
+            }
             image = pool.decode(ref.path, *limits, reserve, data, **how)
             if _has_changed(rows, image):
                 raise DecodeError("the file has changed since the scan; scan it again")

@@ -16,8 +16,8 @@ from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
 from batchage.config import ScanConfig
-from batchage.decode import N_DECODERS
 from batchage.errors import UsageError
+from batchage.machine import cores
 from batchage.networks import silent_stderr
 
 LOCAL_CLUSTER = "local"
@@ -98,7 +98,7 @@ def connect(address: str | None) -> None:
         with silent_stderr():
             ray.init(
                 address=place,
-                num_cpus=N_DECODERS if place == LOCAL_CLUSTER else None,
+                num_cpus=cores() if place == LOCAL_CLUSTER else None,
                 include_dashboard=False if place == LOCAL_CLUSTER else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batchage.drawing import load_matplotlib
 from batchage.evaluation.metrics import LABELS_BEHIND, QUALITIES, Metrics, reliability
 from batchage.evaluation.outcome import Outcome
 
@@ -152,11 +153,10 @@ def save_plots(
     Returns:
         The files' paths.
     """
-    from matplotlib import rc_context
-
+    matplotlib = load_matplotlib()
     folder.mkdir(parents=True, exist_ok=True)
     # A label's group is a user's text; dollar signs in it are no formula.
-    with rc_context({"text.parse_math": False}):
+    with matplotlib.rc_context({"text.parse_math": False}):
         saved = []
         for name, figure in _figures(outcome, metrics, coverage):
             saved.append(folder / f"{prefix}{name}.png")

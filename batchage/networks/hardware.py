@@ -15,6 +15,7 @@ from typing import Any
 
 from batchage.config import DETECT_PRECISIONS, DEVICES, PRECISIONS
 from batchage.errors import MissingExtraError, UsageError
+from batchage.machine import cores, has_quota, require_addresses
 
 GPU_DRIVER = "libcuda.so.1"
 GPU_EXTRA = "pip install 'batchage[gpu]'"
@@ -176,6 +177,7 @@ def choose_compute(
     Raises:
         UsageError: An unknown word, a GPU was asked for and none can be used, or the device has no
             such arithmetic.
+        MemoryLimitError: The system grants this process too little memory.
     """
     if device not in DEVICES:
         raise UsageError(f"device {device!r}: choose one of {', '.join(DEVICES)}")
@@ -185,6 +187,7 @@ def choose_compute(
         raise UsageError(
             f"detect precision {detect_precision!r}: choose one of {', '.join(DETECT_PRECISIONS)}"
         )
+    require_addresses(with_networks=True)
     why_no_gpu = "as asked for" if device == "cpu" else _find_gpu(is_wanted=device == "gpu")
     if not why_no_gpu:
         if "int8" in (precision, detect_precision):
@@ -204,5 +207,6 @@ def choose_compute(
         "cpu",
         fastest if precision == "auto" else precision,
         reason,
+        n_threads=cores() if has_quota() else 0,
         detect_precision=fastest_detector if detect_precision == "auto" else detect_precision,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from batchage.drawing import LABEL_STYLES
+from batchage.drawing import LABEL_STYLES, load_matplotlib
 from batchage.predict import COVERAGE
 from batchage.types import NOT_SURE
 
@@ -79,7 +79,7 @@ def _uncertainty(axes: Axes, faces: pd.DataFrame) -> None:
 
 
 def _svg(draw: Callable[[Axes, pd.DataFrame], None], faces: pd.DataFrame) -> str:
-    import matplotlib
+    matplotlib = load_matplotlib()
     from matplotlib.figure import Figure
 
     ink = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")

@@ -18,9 +18,10 @@ import cv2
 import numpy as np
 
 from batchage.config import DEFAULT_DETECTOR, DetectorSettings
-from batchage.decode import decode, reduced_side
+from batchage.decode import decode
 from batchage.detect import Detector, create_detector
 from batchage.networks import choose_compute
+from batchage.tiles import reduced_side
 from batchage.types import ImageArray
 from tests.benchmarks.machine import save
 from tests.benchmarks.photos import make_photos

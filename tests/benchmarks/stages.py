@@ -18,11 +18,12 @@ import numpy as np
 
 from batchage.align import align
 from batchage.config import DEFAULT_MODEL, DetectorSettings
-from batchage.decode import decode, reduced_side
+from batchage.decode import decode
 from batchage.detect import _retinaface_network
 from batchage.detect.retinaface import RetinaFace, letterbox
 from batchage.networks import Compute, has_tensorflow, load_bundle, load_forward
 from batchage.predict import network as predict_network
+from batchage.tiles import reduced_side
 from tests.benchmarks.machine import save, shortest
 from tests.benchmarks.photos import make_photos
 

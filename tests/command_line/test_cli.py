@@ -284,7 +284,7 @@ def test_no_variable_asks_for_the_version(monkeypatch):
 def test_scan_on_a_processor_needs_no_tensorflow(tmp_path):
     code = (
         "import sys; sys.modules.update(tensorflow=None, keras=None);"
-        "from batchage.command import main; main()"
+        "from batchage.__main__ import main; main()"
     )
     command = [sys.executable, "-c", code, "scan", PHOTOS / "portraits", "--device", "cpu"]
     result = subprocess.run(
@@ -411,7 +411,7 @@ def test_config_refuses_nonsense():
 def test_an_install_without_extras_names_the_one_that_an_address_needs(tmp_path, arguments):
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['fsspec', 'upath', 's3fs', 'tenacity']));"
-        "from batchage.command import main; main()"
+        "from batchage.__main__ import main; main()"
     )
     result = subprocess.run(
         [sys.executable, "-c", code, "scan", *map(str, arguments)],

@@ -12,14 +12,13 @@ from batchage.config import DetectorSettings
 from batchage.decode import decode
 from batchage.detect import create_detector
 from batchage.detect._retinaface_network import KIND
+from batchage.detect.merging import merge, suppress
 from batchage.detect.retinaface import (
     RetinaFace,
     anchors,
     canvas_shapes,
     close_up_side,
     letterbox,
-    merge,
-    suppress,
 )
 from batchage.errors import BundleError, MissingExtraError, UsageError
 from batchage.networks import Compute, load_bundle

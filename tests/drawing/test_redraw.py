@@ -87,7 +87,7 @@ def test_the_files_are_those_of_the_scan(scanned, tmp_path, suffix):
 def test_no_network_is_loaded(scanned, tmp_path):
     code = (
         "import sys; sys.modules.update(openvino=None, tensorflow=None, keras=None);"
-        "from batchage.command.app import main; main()"
+        "from batchage.__main__ import main; main()"
     )
     command = [sys.executable, "-c", code, "thumbnails", scanned[0], "-o", tmp_path / "thumbs"]
     result = subprocess.run([*command, "-q"], check=False, capture_output=True, text=True)
