@@ -57,6 +57,10 @@ def record_of(ref):
     return ImageRecord(ref, status, None, 4, 3, content, None, 0.5, None, faces)
 
 
+AT_ONCE = {"save_every": 1e9}
+"""A scan that saves one part."""
+
+
 def run_scan(folder, output, stop_after=None, about=ABOUT, refs=None, **settings):
     """A scan that may be killed after so many files; the names it computed, and its sink."""
     sink = FileSink(output, ScanConfig(**{"save_every": 0, **settings}))
@@ -83,7 +87,7 @@ def rows(output):
 
 def fresh_rows(folder, output):
     other = output.with_name(f"fresh{output.suffix}")
-    run_scan(folder, other, overwrite=True)
+    run_scan(folder, other, overwrite=True, **AT_ONCE)
     return rows(other)
 
 
@@ -95,11 +99,17 @@ def photos(tmp_path):
     return folder
 
 
+@pytest.fixture(scope="module")
+def no_power_cut():
+    """Nothing waits for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture(params=OUTPUTS)
-def output(request, tmp_path, memory, monkeypatch):
+def output(request, tmp_path, memory, monkeypatch, no_power_cut):
     """An output of every kind."""
-    # No test cuts the power.
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
     for name, seconds in LOCK_TIMES.items():
         monkeypatch.setattr(lock, name, seconds)
     return locate(request.param) if "://" in request.param else tmp_path / request.param
