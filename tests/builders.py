@@ -1,6 +1,7 @@
 """Things that several test modules make."""
 
 from dataclasses import asdict
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,12 @@ from train.manifest import SCHEMA
 TINY = Architecture(shared_units=8, age_units=8, gender_units=8)
 
 
+@cache
+def tiny_weights():
+    """Of a random tiny network."""
+    return network_weights(build_network(TINY), "float16")
+
+
 def make_bundle(folder, **changes):
     """A bundle of a random tiny network for crops of 32 pixels."""
     spec = {
@@ -27,7 +34,7 @@ def make_bundle(folder, **changes):
         "calibration": asdict(Calibration(age_knots=(30.0, 40.0), age_scales=(1.0, 1.2))),
         **changes,
     }
-    return save_bundle(folder, KIND, network_weights(build_network(TINY), "float16"), spec)
+    return save_bundle(folder, KIND, tiny_weights(), spec)
 
 
 def make_face(box, index=0, age=34.2, prob_female=0.9):

@@ -76,6 +76,10 @@ def record_of(ref, pictures):
     return record
 
 
+AT_ONCE = {"save_every": 1e9}
+"""A scan that saves one part."""
+
+
 def run_scan(folder, output, stop_after=None, about=ABOUT, refs=None, **settings):
     """A scan that may be killed after so many files; the names it computed, and its sink."""
     sink = FileSink(output, ScanConfig(**{"save_every": 0, **settings}))
@@ -102,7 +106,7 @@ def rows(output):
 
 def fresh_rows(folder, output, **settings):
     other = output.with_name(f"fresh{output.suffix}")
-    run_scan(folder, other, overwrite=True, **settings)
+    run_scan(folder, other, overwrite=True, **AT_ONCE, **settings)
     return rows(other)
 
 
@@ -114,11 +118,17 @@ def photos(tmp_path):
     return folder
 
 
+@pytest.fixture(scope="module")
+def no_power_cut():
+    """Nothing waits for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture(params=OUTPUTS)
-def output(request, tmp_path, memory, monkeypatch):
+def output(request, tmp_path, memory, monkeypatch, no_power_cut):
     """An output of every kind."""
-    # No test cuts the power.
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
     for name, seconds in LOCK_TIMES.items():
         monkeypatch.setattr(lock, name, seconds)
     return locate(request.param) if "://" in request.param else tmp_path / request.param

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from batchage.config import DEFAULT_MODEL
 from tests.command import PHOTOS, ROOT
 
 BLOCK = re.compile(r"^```(?:python|pycon)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -38,6 +39,14 @@ def test_pages_load_nothing_from_elsewhere(site):
             assert not re.match(r"\w+:|//", source), (path, source)
             if not source.startswith("/"):
                 assert (path.parent / source).is_file(), (path, source)
+
+
+def test_the_reference_shows_defaults_as_values(site):
+    page = (site / "python.html").read_text(encoding="utf-8")
+    page = re.sub(r"<[^>]+>", "", page[page.index('id="batchage.ScanConfig"') :])
+    signature = page[: page.index("Settings of a scan.")]
+    assert f'model="{DEFAULT_MODEL}"' in signature
+    assert not re.search(r"=[A-Z_]{3,},", signature)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")

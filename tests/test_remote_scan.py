@@ -15,6 +15,14 @@ from tests.s3_server import running_proxy
 PLACES = ("root", "modified_at", "seconds", "thumbnail")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_look():
+    """Where bytes come from is the point here, not how many faces are found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BATCHAGE_SCAN_DETECT_SIZE", "320")
+        yield
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """The example photos, one with faces that are small when it is reduced, and two that fail."""

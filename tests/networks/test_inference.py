@@ -154,8 +154,8 @@ from batchage.networks.bundle import load_bundle
 from batchage.networks.hardware import Compute
 from batchage.predict.network import KIND
 from batchage.predict.predictor import Predictor
-predictor = Predictor(load_bundle("vgg16-utkface", KIND), Compute("cpu", "float32", ""), 256)
-crops = [np.zeros((predictor.input_size,) * 2 + (3,), np.uint8)] * 256
+predictor = Predictor(load_bundle("vgg16-utkface", KIND), Compute("cpu", "float32", ""), 96)
+crops = [np.zeros((predictor.input_size,) * 2 + (3,), np.uint8)] * 96
 predictor.predict(crops[:1])
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + (400 << 20)
@@ -169,8 +169,8 @@ def test_batches_are_halved_where_memory_really_does_not_suffice():
     result = subprocess.run([sys.executable, "-c", STARVED], capture_output=True, check=False)
     assert result.returncode == 0, result.stderr.decode()
     n_faces, batch_size = map(int, result.stdout.split())
-    assert n_faces == 256
-    assert batch_size < 256
+    assert n_faces == 96
+    assert batch_size < 96
 
 
 def test_pictures_of_few_shapes_are_taken_one_by_one():

@@ -25,6 +25,7 @@ from batchage.walk import iter_images, iter_listed
 from batchage.write import output_paths
 from tests.fake_scans import (
     ABOUT,
+    AT_ONCE,
     LOCAL,
     death_after,
     fresh_rows,
@@ -33,6 +34,8 @@ from tests.fake_scans import (
     rows,
     run_scan,
 )
+
+pytestmark = pytest.mark.usefixtures("no_power_cut")
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 5, 9])
@@ -107,7 +110,7 @@ def test_death_at_any_step_of_an_update_loses_nothing(photos, output, monkeypatc
     for n_steps in itertools.count():
         added.unlink()
         make_photo(removed, "content 0")
-        run_scan(photos, output, overwrite=True)
+        run_scan(photos, output, overwrite=True, **AT_ONCE)
         make_photo(added, "new")
         removed.unlink()
         with death_after(n_steps, monkeypatch) as has_died:
@@ -448,11 +451,11 @@ def test_scattered_changes_do_not_swell_the_tables(tmp_path):
     folder, output = tmp_path / "photos", tmp_path / "r.parquet"
     for number in range(600):
         make_photo(folder / f"{number:04}.jpg", f"content {number}")
-    run_scan(folder, output, save_every=1e9)
+    run_scan(folder, output, **AT_ONCE)
     size = output.stat().st_size
     for number in range(0, 600, 3):
         make_photo(folder / f"{number:04}.jpg", f"content {number}", 1_700_000_000)
-    run_scan(folder, output, save_every=1e9, update=True)
+    run_scan(folder, output, update=True, **AT_ONCE)
     assert output.stat().st_size < 1.3 * size
 
 
