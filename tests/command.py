@@ -1,9 +1,14 @@
 """The command in a process of its own, as users run it; its output is 120 columns wide."""
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+
+from batchage.command import run as run_here
+from batchage.command.base import log
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = ROOT / "examples" / "photos"
@@ -25,6 +30,19 @@ def run(*arguments, cwd=ROOT, stdin=None, **variables):
         command(*arguments), **_settings(cwd, variables), input=stdin, capture_output=True,
         timeout=500, check=False,
     )  # fmt: skip
+
+
+def refuse(*arguments, cwd=ROOT):
+    """What came of it in this process: for what ends before anything is loaded."""
+    out, err = io.StringIO(), io.StringIO()
+    handlers, level = list(log.handlers), log.level
+    try:
+        with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
+            code = run_here(list(map(str, arguments)))
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+    finally:
+        log.handlers[:] = handlers
+        log.setLevel(level)
 
 
 def start(*arguments, cwd=ROOT, before=(), stdout=subprocess.DEVNULL, **variables):

@@ -17,7 +17,7 @@ from batchage.config import ScanConfig
 from batchage.options import GROUPS, settings_of
 from batchage.write import read_table
 from tests.builders import pictures_in
-from tests.command import PHOTOS, ROOT, run
+from tests.command import PHOTOS, ROOT, refuse, run
 
 
 def one_sentence(result):
@@ -207,14 +207,14 @@ def test_missing_path_is_usage(tmp_path):
     ],
 )
 def test_wrong_options_are_usage(tmp_path, arguments, word):
-    result = run("scan", PHOTOS, *arguments, cwd=tmp_path)
+    result = refuse("scan", PHOTOS, *arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert word in one_sentence(result)
     assert not list(tmp_path.iterdir())
 
 
 def test_nothing_to_scan_is_usage(tmp_path):
-    result = run("scan", cwd=tmp_path)
+    result = refuse("scan", cwd=tmp_path)
     assert result.returncode == 2
     assert "--files-from" in one_sentence(result)
 
@@ -270,7 +270,7 @@ def test_summary_as_json(tmp_path):
     ],
 )
 def test_what_is_written_on_this_machine_only_takes_no_url(tmp_path, arguments):
-    result = run(*arguments, cwd=tmp_path)
+    result = refuse(*arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert "this is written on this machine only; give a path" in one_sentence(result)
     assert list(tmp_path.iterdir()) == []

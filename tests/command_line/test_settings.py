@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from batchage.write import read_table
-from tests.command import PHOTOS, run
+from tests.command import PHOTOS, refuse, run
 from tests.command_line.test_cli import one_sentence
 
 
@@ -34,7 +34,8 @@ def test_a_file_sets_what_flags_and_environment_do_not(tmp_path, monkeypatch):
     assert about["settings"]["detect_size"] == 448
 
 
-def test_another_file_is_named(tmp_path):
+def test_another_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("BATCHAGE_SCAN_DETECT_SIZE", "320")
     (tmp_path / "batchage.toml").write_text("[scan]\nrecursive = true\n")
     (tmp_path / "mine.toml").write_text("[scan]\nrecursive = false\n")
     options = ["--dry-run", "-q", "--json"]
@@ -47,7 +48,7 @@ def test_a_mistyped_variable_is_named(tmp_path, monkeypatch):
     wrong = ("DETECT_SIZE", "SCAN_DETEC_SIZE", "SCAN_INPUTS")
     for name in (*wrong, "SCAN_DETECT_SIZE", "REPORT_SIDE", "HOME", "SERVICE_HOST"):
         monkeypatch.setenv(f"BATCHAGE_{name}", "448")
-    result = run("scan", PHOTOS, "--dry-run", "-q", cwd=tmp_path)
+    result = run("scan", PHOTOS / "no-people", "--dry-run", "-q", cwd=tmp_path)
     assert result.returncode == 0
     hints = [
         "did you mean BATCHAGE_SCAN_DETECT_SIZE?",
@@ -80,7 +81,7 @@ def test_a_mistyped_variable_is_named(tmp_path, monkeypatch):
 )
 def test_a_wrong_setting_is_named(tmp_path, text, what):
     (tmp_path / "batchage.toml").write_text(text)
-    result = run("scan", PHOTOS, cwd=tmp_path)
+    result = refuse("scan", PHOTOS, cwd=tmp_path)
     assert result.returncode == 2
     sentence = one_sentence(result)
     assert sentence.startswith("batchage: batchage.toml: ")
@@ -108,7 +109,8 @@ def test_a_dry_run_counts_tells_the_time_and_writes_nothing(tmp_path):
     assert everything_in(tmp_path) == {}
 
 
-def test_a_dry_run_knows_what_is_done(tmp_path):
+def test_a_dry_run_knows_what_is_done(tmp_path, monkeypatch):
+    monkeypatch.setenv("BATCHAGE_SCAN_DETECT_SIZE", "320")
     lines(run("scan", PHOTOS / "portraits", "-o", "r.csv", "-q", cwd=tmp_path))
     before = everything_in(tmp_path)
     refused = run("scan", PHOTOS, "-o", "r.csv", "--dry-run", cwd=tmp_path)

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 
 import cv2
@@ -29,9 +30,17 @@ COMPUTE = Compute("cpu", "float32", "test")
 GOLDEN = sorted((ROOT / "tests" / "golden" / "retinaface").glob("*.npy"))
 
 
-@pytest.fixture(scope="module")
+@cache
+def detector_of(size=960, precision="float32"):
+    """Loaded once for all tests."""
+    return RetinaFace(
+        DetectorSettings(detect_size=size), replace(COMPUTE, detect_precision=precision)
+    )
+
+
+@pytest.fixture
 def detector():
-    return RetinaFace(DetectorSettings(), COMPUTE)
+    return detector_of()
 
 
 def photo(stem):
@@ -45,7 +54,7 @@ def test_there_are_golden_answers_with_faces():
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda p: p.stem)
 def test_boxes_landmarks_and_scores_are_those_of_the_original_graph(path):
     expected = np.load(path)
-    detector = RetinaFace(DetectorSettings(detect_size=640), COMPUTE)
+    detector = detector_of(640)
     canvas = letterbox(photo(path.stem), 640, 640).canvas
     found = detector._look([canvas], [max(canvas.shape[:2])])[0]
     assert len(found) == len(expected)
@@ -58,7 +67,7 @@ def test_boxes_landmarks_and_scores_are_those_of_the_original_graph(path):
 
 
 def test_int8_finds_the_same_faces(detector):
-    quick = RetinaFace(DetectorSettings(), replace(COMPUTE, detect_precision="int8"))
+    quick = detector_of(precision="int8")
     shifts = []
     for path in GOLDEN:
         picture = photo(path.stem)
@@ -102,7 +111,7 @@ def test_places_on_the_canvas_are_those_of_the_picture(shape, dot):
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_batch_gives_what_single_pictures_give(precision):
-    detector = RetinaFace(DetectorSettings(), replace(COMPUTE, detect_precision=precision))
+    detector = detector_of(precision=precision)
     pictures = [photo(path.stem) for path in GOLDEN[:4]]
     together = detector.detect(pictures)
     for picture, faces in zip(pictures, together, strict=True):
@@ -113,7 +122,7 @@ def test_batch_gives_what_single_pictures_give(precision):
 
 def test_coordinates_are_those_of_the_full_picture():
     # At its size, the large picture is seen as the small one.
-    detector = RetinaFace(DetectorSettings(detect_size=512), COMPUTE)
+    detector = detector_of(512)
     small = photo(next(p.stem for p in GOLDEN if len(np.load(p)) == 1))
     large = small.repeat(3, axis=0).repeat(3, axis=1)
     a, b = detector.detect([small])[0], detector.detect([large])[0]
@@ -145,7 +154,7 @@ def test_a_face_is_one_face_whatever_share_of_the_photo_it_takes(share, size):
     padded = np.pad(photo("collins"), ((side, side), (side, side), (0, 0)), mode="edge")
     framed = padded[top + side : top + 2 * side, left + side : left + 2 * side]
     enlarged = cv2.resize(framed, (1800, 1800), interpolation=cv2.INTER_CUBIC)
-    (found,) = RetinaFace(DetectorSettings(detect_size=size), COMPUTE).detect([enlarged])
+    (found,) = detector_of(size).detect([enlarged])
     assert len(found) == 1
     expected = np.array([x1 - left, y1 - top, x2 - left, y2 - top]) * 1800 / side
     assert np.abs(found.boxes[0] - np.clip(expected, 0, 1800)).max() < 0.15 * 1800 * share

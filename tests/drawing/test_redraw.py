@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -28,7 +29,7 @@ from batchage.walk import photo_path
 from batchage.write import Rows, TablesWriter, output_paths, read_table
 from batchage.write.base import suffixes
 from tests.builders import make_face, pictures_in, write_tables
-from tests.command import PHOTOS, run, start
+from tests.command import PHOTOS, refuse, run, start
 
 
 def files(folder):
@@ -54,6 +55,17 @@ def scanned(photos):
     return output, files(thumbnails)
 
 
+def copy_table(source, table, only=None):
+    """A scan's tables in another place and format; of one photo, if it is named."""
+    of_scan, about = output_paths(source), json.loads(Path(f"{source}.scan.json").read_text())
+    rows = [read_table(of_scan.images), read_table(of_scan.faces)]
+    if only:
+        rows = [each.filter(pc.equal(each["image_path"], only)) for each in rows]
+    with TablesWriter(output_paths(table), about, table.parent) as writer:
+        writer.write(Rows(*rows))
+    return table
+
+
 def make_record(path, boxes=((10, 10, 40, 50),), content_hash=None, root=None, **face):
     root = root or path.parent
     ref = ImageRef(path, str(root), path.relative_to(root).as_posix(), 1, 1.0)
@@ -72,16 +84,17 @@ def make_photo(path, size=(200, 100)):
 
 @pytest.mark.parametrize("suffix", suffixes())
 def test_the_files_are_those_of_the_scan(scanned, tmp_path, suffix):
-    source, drawn = scanned
-    table = tmp_path / f"r{suffix}"
-    of_scan, about = output_paths(source), json.loads(Path(f"{source}.scan.json").read_text())
-    with TablesWriter(output_paths(table), about, tmp_path) as writer:
-        writer.write(Rows(read_table(of_scan.images), read_table(of_scan.faces)))
-    result = run("thumbnails", table, "-o", "thumbs", cwd=tmp_path)
+    table = copy_table(scanned[0], tmp_path / f"r{suffix}")
+    batchage.draw_thumbnails(table, tmp_path / "thumbs")
+    assert files(tmp_path / "thumbs") == scanned[1]
+
+
+def test_the_command_says_what_it_drew(scanned, tmp_path):
+    result = run("thumbnails", scanned[0], "-o", "thumbs", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout == ""
-    assert f"{len(drawn)} thumbnails in thumbs" in result.stderr
-    assert files(tmp_path / "thumbs") == drawn
+    assert f"{len(scanned[1])} thumbnails in thumbs" in result.stderr
+    assert files(tmp_path / "thumbs") == scanned[1]
 
 
 def test_no_network_is_loaded(scanned, tmp_path):
@@ -159,13 +172,15 @@ def test_a_photo_of_another_size_has_changed_where_no_hash_is_known(tmp_path):
     assert "changed" in redrawn.not_drawn[0].reason
 
 
-@pytest.mark.parametrize("side", [64, 300, 2048])
-def test_the_side_can_be_chosen(scanned, tmp_path, side):
-    result = run("thumbnails", scanned[0], "--side", side, "-o", tmp_path / "thumbs", cwd=tmp_path)
-    assert result.returncode == 0
-    (large,) = (tmp_path / "thumbs").glob("large-*")
-    with Image.open(large) as image:
-        assert max(image.size) == side
+def test_the_side_can_be_chosen(scanned, tmp_path):
+    table = copy_table(scanned[0], tmp_path / "r.parquet", "large.jpg")
+    for side in (64, 2048):
+        batchage.draw_thumbnails(table, tmp_path / str(side), side=side)
+    assert run("thumbnails", table, "--side", "300", "-o", tmp_path / "300").returncode == 0
+    for side in (64, 300, 2048):
+        (large,) = (tmp_path / str(side)).iterdir()
+        with Image.open(large) as image:
+            assert max(image.size) == side
 
 
 @pytest.mark.parametrize(("age", "female"), [(34.4999999, 0.9), (61.0, 0.49999999), (20.0, 0.5)])
@@ -303,7 +318,7 @@ def test_a_table_without_faces_is_done_at_once(tmp_path):
 )
 def test_wrong_usage_is_one_sentence(tmp_path, arguments, words):
     write_tables(tmp_path / "r.parquet", [])
-    result = run("thumbnails", *arguments, cwd=tmp_path)
+    result = refuse("thumbnails", *arguments, cwd=tmp_path)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert words in line
@@ -325,7 +340,10 @@ def test_photos_of_a_table_are_read_in_its_order(scanned):
 
 
 def test_an_interrupted_command_keeps_what_it_drew(tmp_path):
-    paths = [make_photo(tmp_path / "p" / f"{n:03d}.jpg", (3000, 2000)) for n in range(150)]
+    paths = [make_photo(tmp_path / "p" / "000.jpg", (3000, 2000))]
+    for number in range(1, 150):
+        paths.append(tmp_path / "p" / f"{number:03d}.jpg")
+        paths[-1].hardlink_to(paths[0])
     records = [make_record(path) for path in paths]
     for record in records:
         record.width, record.height = 3000, 2000

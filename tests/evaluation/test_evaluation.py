@@ -27,6 +27,7 @@ from batchage.evaluation import (
 from batchage.evaluation.join import join
 from batchage.evaluation.metrics import calibration_error, quality_bins
 from batchage.types import FaceRecord, ImageRecord, ImageRef, Pose, Prediction, Status
+from batchage.write.base import suffixes
 from tests.builders import write_tables
 from tests.command import run
 
@@ -283,15 +284,28 @@ def test_group_names_cannot_break_the_report():
     ]
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl", ".feather"])
-def test_command_prints_and_saves(tmp_path, suffix):
-    records = [make_record(f"{i}.jpg", [20.0 + i]) for i in range(30)]
-    table = make_table(tmp_path / f"r{suffix}", records)
+@pytest.fixture
+def labels(tmp_path):
+    """Of thirty photos, each two years younger than `make_record` has it below."""
     rows = "".join(
         f"{i}.jpg,{18 + i},{'male' if i % 2 else 'female'},g{i % 2}\n" for i in range(30)
     )
     (tmp_path / "labels.csv").write_text("path,age,gender,group\n" + rows)
-    arguments = (table.name, "--labels", "labels.csv", "-o", "out[/a]")
+    return tmp_path / "labels.csv"
+
+
+@pytest.mark.parametrize("suffix", suffixes())
+def test_a_table_in_any_format_is_measured(tmp_path, labels, suffix):
+    table = make_table(
+        tmp_path / f"r{suffix}", [make_record(f"{i}.jpg", [20.0 + i]) for i in range(30)]
+    )
+    everyone = batchage.evaluate(table, labels).metrics["all"]
+    assert (everyone["faces"], everyone["age_mae"], everyone["gender_accuracy"]) == (30, 2.0, 0.5)
+
+
+def test_command_prints_and_saves(tmp_path, labels):
+    make_table(tmp_path / "r.parquet", [make_record(f"{i}.jpg", [20.0 + i]) for i in range(30)])
+    arguments = ("r.parquet", "--labels", labels, "-o", "out[/a]")
     result = run("evaluate", *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "saved in out[/a]: evaluation.json" in result.stderr
@@ -328,7 +342,7 @@ def test_command_prints_and_saves(tmp_path, suffix):
         ("r.parquet", "path,age\nnowhere.jpg,3\n", "no label names"),
     ],
 )
-def test_command_explains_what_it_cannot_use(tmp_path, table, labels, word):
+def test_what_cannot_be_used_is_explained(tmp_path, table, labels, word):
     make_table(tmp_path / "r.parquet", [make_record("0.jpg", [20.0])])
     for name in ("text.parquet", "text.jsonl"):
         (tmp_path / name).write_text("no table")
@@ -337,12 +351,20 @@ def test_command_explains_what_it_cannot_use(tmp_path, table, labels, word):
     (tmp_path / "list.jsonl").write_text("[1]\n")
     pa.parquet.write_table(pa.table({"x": [1]}), tmp_path / "other.parquet")
     (tmp_path / "labels.csv").write_text(labels)
-    result = run("evaluate", table, "--labels", "labels.csv", cwd=tmp_path)
-    assert result.returncode == 2
-    (line,) = result.stderr.strip().splitlines()
-    assert line.startswith("batchage: ")
+    with pytest.raises(UsageError) as caught:
+        batchage.evaluate(tmp_path / table, tmp_path / "labels.csv", tmp_path / "evaluation")
+    (line,) = str(caught.value).splitlines()
     assert word in line
     assert not (tmp_path / "evaluation").exists()
+
+
+def test_command_explains_what_it_cannot_use(tmp_path, labels):
+    result = run("evaluate", "missing.parquet", "--labels", labels, cwd=tmp_path)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("batchage: ")
+    assert "missing.parquet" in line
+    assert list(tmp_path.iterdir()) == [labels]
 
 
 def test_command_explains_a_folder_it_cannot_write(tmp_path):
