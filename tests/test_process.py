@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from batchage.write import read_table
+from tests.builders import pictures_in
 from tests.command import PHOTOS, ROOT, command, run
 
 # Arrow reads ahead in a thread of its own; the last object keeps an interpreter that goes down
@@ -121,7 +122,7 @@ def test_names_are_the_same_in_every_locale(locales, tmp_path):
         faces = read_table(tmp_path / "表.csv").to_pydict()
         assert faces["image_path"] == names
         assert set(faces["root"]) == {str(tmp_path / "写真")}
-        assert len(set(faces["thumbnail"])) == len(list((tmp_path / "絵").iterdir())) == 2
+        assert len(set(faces["thumbnail"])) == len(pictures_in(tmp_path / "絵")) == 2
 
 
 # A library that is stopped half-way may say that it is broken.

@@ -178,7 +178,7 @@ def test_a_list_may_mix_places(bucket, photos, tmp_path):
     done = run("scan", "--files-from", tmp_path / "list.txt", "-o", table)
     assert done.returncode == 3, done.stderr
     *good, large, gone = images_of(table)
-    assert {row["root"] for row in good} == {f"{bucket}/photos/portraits"}
+    assert {row["root"] for row in good} == {f"{bucket}/photos"}
     assert len(good) == len(list((PHOTOS / "portraits").iterdir()))
     assert (large["root"], large["status"]) == (str(photos), "ok")
     assert (gone["image_path"], gone["status"]) == ("gone.jpg", "unreadable")

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,14 +36,14 @@ def open_list(name: Path) -> list[str]:
     Raises:
         UsageError: It can't be read, or is no list.
     """
+    is_stream = name == _STANDARD_INPUT
+    shown = "standard input" if is_stream else str(name)
     try:
-        if name == _STANDARD_INPUT:
-            return list(read_list(sys.stdin.buffer, "standard input"))
-        with name.open("rb") as stream:
-            return list(read_list(stream, str(name)))
+        with nullcontext(sys.stdin.buffer) if is_stream else name.open("rb") as stream:
+            return list(read_list(stream, shown))
     except OSError as error:
         raise UsageError(
-            f"{name}: the list can't be read ({error.strerror}); check --files-from"
+            f"{shown}: the list can't be read ({error.strerror}); check --files-from"
         ) from None
 
 

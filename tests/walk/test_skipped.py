@@ -21,7 +21,7 @@ from tests.command import PHOTOS, run
 from tests.walk.test_walk import make_files, relatives
 
 FILES = [
-    *("a.jpg", "b.MOV", "c.mov", "d.x3f", "e.psd", "notes.txt", "clip.mp4", "sub/f.svg"),
+    *("a.jpg", "b.MOV", "c.mov", "d.x3f", "e.psb", "notes.txt", "clip.mp4", "sub/f.svg"),
     *(".g.jpg", ".h.mov", "._a.jpg", ".i/j.png", ".i/k/l.mp4", ".i/m.txt", ".i/@eaDir/n.jpg"),
     *("@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "sub/@eaDir/x.jpg", "$Recycle.Bin/S-1/o.jpg"),
     *(".thumbnails/p.jpg", "L.photoslibrary/originals/q.jpg", "L.photoslibrary/resources/r.jpg"),
@@ -37,7 +37,7 @@ SCANNED = [
     *("originals/u.jpg", "resources/v.jpg"),
 ]
 COUNTED = {
-    "by_suffix": {".mov": 2, ".mp4": 1, ".psd": 1, ".svg": 1, ".x3f": 1},
+    "by_suffix": {".mov": 2, ".mp4": 1, ".psb": 1, ".svg": 1, ".x3f": 1},
     "hidden": 4,
     "derivatives": {
         "$Recycle.Bin": 1, ".photolibrary/Previews": 1, ".photoslibrary/resources": 1,
@@ -92,14 +92,14 @@ def test_options_let_it_in(place):
 
 def test_what_the_user_leaves_out_is_not_counted(place):
     folder, make = place
-    make("a.jpg", "b.mov", "sub/c.mov", ".d/e.jpg", "f.psd", "@eaDir/g.jpg")
+    make("a.jpg", "b.mov", "sub/c.mov", ".d/e.jpg", "f.psb", "@eaDir/g.jpg")
     skipped = Skipped()
     filter_ = ScanFilter(exclude=("*.mov", ".d", "@eaDir"))
     assert relatives(iter_images([str(folder)], filter_, skipped=skipped)) == ["a.jpg"]
-    assert skipped == Skipped(by_suffix={".psd": 1})
+    assert skipped == Skipped(by_suffix={".psb": 1})
     skipped = Skipped()
     assert relatives(iter_images([str(folder)], ScanFilter(recursive=False), skipped=skipped))
-    assert skipped.by_suffix == {".mov": 1, ".psd": 1}
+    assert skipped.by_suffix == {".mov": 1, ".psb": 1}
     assert not skipped.derivatives
     assert not skipped.hidden
 
