@@ -18,7 +18,7 @@ from batchage.decode import DecodePool, decode
 from batchage.errors import UsageError
 from batchage.evaluation.join import join
 from batchage.evaluation.labels import read_csv
-from batchage.places import is_made_name
+from batchage.places import fetch, is_made_name
 from batchage.types import ImageRecord, Status
 from batchage.write import FACES, IMAGES, output_paths, read_table
 from batchage.write.base import suffixes
@@ -293,12 +293,12 @@ def save(path, data):
 def scan_pages(scan_alone, tmp_path, model, monkeypatch):
     """Scan `tmp_path/photos` with the stand-in for a detector; the records in order."""
 
-    def scan(**settings):
-        pipeline = pipeline_module.Pipeline(
-            ScanConfig(**{"model": str(model), "batch_size": 4, **settings})
-        )
+    def scan(folder=tmp_path / "photos"):
+        pipeline = pipeline_module.Pipeline(ScanConfig(model=str(model), batch_size=4))
         try:
-            return list(pipeline.run(batchage.iter_images([tmp_path / "photos"])))
+            records = list(pipeline.run(batchage.iter_images([folder])))
+            assert pipeline._fetcher.n_bytes == 0
+            return records
         finally:
             pipeline.close()
 
@@ -428,3 +428,23 @@ def packet(date):
         f'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:CreateDate="{date}"/>'
         "</rdf:RDF></x:xmpmeta>"
     ).encode()
+
+
+def test_remote_files_are_fetched_once(scan_pages, memory, monkeypatch):
+    read, asked = fetch.read_remote, []
+
+    def read_and_note(path, *arguments):
+        asked.append(path)
+        return read(path, *arguments)
+
+    monkeypatch.setattr(fetch, "read_remote", read_and_note)
+    memory.pipe("/photos/a.tif", tiff_of([page(n_faces=n) for n in (1, 0, 2)]))
+    memory.pipe("/photos/b.tif", tiff_of([page()]))
+    found = outcomes(scan_pages("memory://photos"))
+    assert found == [
+        ("a.tif, page 1", "ok", 1),
+        ("a.tif, page 2", "no_face", 0),
+        ("a.tif, page 3", "ok", 2),
+        ("b.tif", "ok", 1),
+    ]
+    assert len(asked) == 2
