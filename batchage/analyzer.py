@@ -26,6 +26,7 @@ Picture = NDArray[Any] | Image.Image | str | os.PathLike[str]
 NOT_OF_A_FACE = {
     "image_path",
     "root",
+    "page",
     "image_width",
     "image_height",
     "thumbnail",

@@ -14,6 +14,7 @@ from itertools import count
 from batchage.align import align, estimate_similarity
 from batchage.config import ScanConfig
 from batchage.decode import (
+    CHANGED,
     ByteBudget,
     DecodePool,
     Recropper,
@@ -58,6 +59,8 @@ LONGEST_WAIT = 256
 """Photos after which a batch that still isn't full is predicted, so that rows keep coming."""
 WAITING_BYTES = 128 << 20
 """Pixels kept for thumbnails after which it is predicted too."""
+MAX_PAGES = 1000
+"""Pages of a file that are looked at."""
 STATUS_OF_ERROR = {
     DecodeError: Status.UNREADABLE,
     TooLargeError: Status.TOO_LARGE,
@@ -70,9 +73,23 @@ log = logging.getLogger("batchage")
 
 @dataclass(slots=True, eq=False)
 class _Photo:
-    """One file on its way through the stages; it is finished when every crop has a prediction."""
+    """A picture on its way through the stages; it is finished when every crop has a prediction.
+
+    Attributes:
+        record: What is known of it so far.
+        turn: Its file's among those that are decoded.
+        number: Its number among the file's pages.
+        n_pages: How many the file has.
+        content_hash: The file's, as the pages before it had it.
+        next: The file's next page, if it has one.
+    """
 
     record: ImageRecord
+    turn: int
+    number: int = 1
+    n_pages: int = 1
+    content_hash: str | None = None
+    next: Future[_Photo] | None = None
     fetched: Fetched | None = None
     image: DecodedImage | None = None
     reserved: int = 0
@@ -85,6 +102,21 @@ class _Photo:
     def is_cropped(self) -> bool:
         """Whether its crops are final, or will be without waiting."""
         return self.better_crops is None or self.better_crops.done()
+
+    def following(self) -> _Photo | None:
+        """The next page of its file, which takes over the bytes; None after the last one."""
+        if self.number >= min(self.n_pages, MAX_PAGES):
+            return None
+        following = _Photo(
+            ImageRecord(self.record.ref, Status.NO_FACE),
+            self.turn,
+            self.number + 1,
+            self.n_pages,
+            self.content_hash or self.record.content_hash,
+            fetched=self.fetched,
+        )
+        self.fetched = None
+        return following
 
     def waits(self) -> int:
         """Faces without a prediction."""
@@ -194,18 +226,20 @@ class Pipeline:
             try:
                 while True:
                     for ref, fetched in source.take(self._n_ahead - len(ahead), not ahead):
-                        photo = _Photo(ImageRecord(ref, Status.NO_FACE), fetched)
-                        ahead.append(threads.submit(self._decode, photo, next(turns)))
+                        record = ImageRecord(ref, Status.NO_FACE)
+                        photo = _Photo(record, next(turns), fetched=fetched)
+                        ahead.append(Future())
+                        threads.submit(self._decode_pages, photo, ahead[-1])
                     if not ahead:
                         is_done = True
                         return
                     self._profile.add_fill(sum(f.done() for f in ahead), self._n_ahead)
                     with self._profile.stage(WAIT):
-                        group = [result_of(ahead.popleft())]
+                        group = [_next_of(ahead)]
                     # Waiting for a second one, which may wait for the first one's bytes, would
                     # never end.
                     while len(group) < self._detect_batch and ahead and ahead[0].done():
-                        group.append(ahead.popleft().result())
+                        group.append(_next_of(ahead))
                     yield group
             finally:
                 # First, so that no thread waits for what comes no more.
@@ -213,19 +247,40 @@ class Pipeline:
                 if not is_done:
                     self._fetcher.close()
                     self._pool.close()
-                for future in ahead:
-                    future.cancel()
+                threads.shutdown(cancel_futures=True)
 
-    def _decode(self, photo: _Photo, turn: int) -> _Photo:
-        record, ref = photo.record, photo.record.ref
+    def _decode_pages(self, photo: _Photo, promise: Future[_Photo]) -> None:
+        """Decode a file's pictures, one after the other."""
+        while True:
+            try:
+                self._decode(photo)
+            except BaseException as error:
+                promise.set_exception(error)
+                return
+            following = None if self._budget.is_closed else photo.following()
+            photo.record.page = photo.number if photo.n_pages > 1 else None
+            photo.record.is_last = following is None
+            if following is None:
+                promise.set_result(photo)
+                return
+            promise_of_next = photo.next = Future()
+            promise.set_result(photo)
+            photo, promise = following, promise_of_next
+
+    def _decode(self, photo: _Photo) -> None:
+        record, ref, turn = photo.record, photo.record.ref, photo.turn
         if ref.error is not None:
             self._budget.pass_turn(turn)
             record.status, record.error = Status.UNREADABLE, ref.error
-            return photo
+            return
 
         def reserve(n_bytes: int) -> None:
             self._budget.acquire(turn, n_bytes)
             photo.reserved = n_bytes
+
+        def tell_pages(n_pages: int) -> None:
+            if photo.number == 1:
+                photo.n_pages = n_pages
 
         started = time.perf_counter()
         try:
@@ -238,10 +293,14 @@ class Pipeline:
                 self.config.timeout,
                 reserve,
                 data,
+                tell_pages,
+                page=photo.number,
                 enough=reduced_side(self.config.detection.detect_size),
                 tiles=self.config.detection.tiles,
                 colours_later=True,
             )
+            if photo.content_hash not in (None, image.content_hash):
+                raise DecodeError(CHANGED)
             record.width, record.height = image.width, image.height
             record.content_hash, record.captured = image.content_hash, image.captured
             record.error = "; ".join(filter(None, (image.warning, image.note))) or None
@@ -251,13 +310,14 @@ class Pipeline:
             self._give_up(photo, error)
         finally:
             self._budget.pass_turn(turn)
+        if photo.number == MAX_PAGES < photo.n_pages:
+            record.add_error(f"what follows page {MAX_PAGES:,} was not looked at")
         record.seconds = time.perf_counter() - started
-        return photo
 
     def _drop_pixels(self, photo: _Photo, kept: DecodedImage | None = None) -> None:
         """Keep no more of the file than `kept`, and make room for others."""
         photo.image = kept
-        self._budget.release(photo.reserved)
+        self._budget.release(photo.turn, photo.reserved)
         photo.reserved = 0
         if photo.fetched:
             photo.fetched.release()
@@ -324,7 +384,7 @@ class Pipeline:
         except (DecodeTimeoutError, DecoderCrashError) as error:
             # What was seen in the reduced picture is there all the same.
             why = f"small faces were cut out of a reduced picture: {error}"
-            photo.record.error = "; ".join(filter(None, (photo.record.error, why)))
+            photo.record.add_error(why)
         except DecodeError as error:
             self._give_up(photo, error)
         except BatchageError:
@@ -338,7 +398,7 @@ class Pipeline:
         self._empty(photo)
 
     def _fail(self, photo: _Photo, stage: str, error: Exception) -> None:
-        log.debug("%s: %s", photo.record.ref.relative, stage, exc_info=error)
+        log.debug("%s: %s", photo.record.name, stage, exc_info=error)
         photo.record.status = Status.FAILED
         photo.record.error = f"{stage} failed on this picture ({type(error).__name__})"
         self._empty(photo)
@@ -393,7 +453,9 @@ class Pipeline:
         for index, (crop, prediction) in enumerate(
             zip(photo.crops, photo.predictions, strict=True)
         ):
-            name = self._crops.write(record.ref, index, crop.pixels) if self._crops else None
+            name = None
+            if self._crops:
+                name = self._crops.write(record.ref, index, crop.pixels, record.page)
             record.faces.append(FaceRecord.of(found, index, crop, prediction, name))
         if record.faces and record.status is Status.NO_FACE:
             record.status = Status.OK
@@ -408,3 +470,12 @@ class Pipeline:
         self._profile.add(DECODE, 0.0, sum(pool.take_cpu_seconds() for pool in pools))
         for pool in pools:
             pool.close()
+
+
+def _next_of(ahead: deque[Future[_Photo]]) -> _Photo:
+    """The next picture, waited for; its file's next page comes after it."""
+    photo = result_of(ahead.popleft())
+    if photo.next is not None:
+        ahead.appendleft(photo.next)
+        photo.next = None
+    return photo

@@ -44,8 +44,13 @@ def shared_areas(boxes: FloatArray, others: FloatArray) -> FloatArray:
     return np.asarray(np.maximum(ends - starts, 0).prod(axis=2), np.float32)
 
 
+def page_name(relative: str, page: int | None) -> str:
+    """What people call a picture: `a.jpg`, or `a.tif, page 2` where the file has several."""
+    return relative if page is None else f"{relative}, page {page}"
+
+
 class Status(StrEnum):
-    """What became of one file; the values of the images table's `status` column."""
+    """What became of one picture; the values of the images table's `status` column."""
 
     OK = "ok"
     NO_FACE = "no_face"
@@ -121,7 +126,7 @@ class DecodedImage:
         content_hash: BLAKE2b-128 of the file's bytes, hexadecimal.
         captured: When the photo was taken, if the file says so.
         warning: Set where the picture is damaged yet partly usable (a truncated JPEG).
-        note: What else its row should say of the file: further pictures in it, its colours.
+        note: What else its row should say of the file: that it is an animation, its colours.
         colours: How `pixels` become sRGB, where they aren't yet: for `in_srgb`, the sRGB of colours
             in equal steps, uint8 `(n, n, n, 3)`, by their blue, green and red.
     """
@@ -297,7 +302,13 @@ class FaceRecord:
 
 @dataclass(slots=True, eq=False)
 class ImageRecord:
-    """One file and all that was found in it: a row of the images table and its faces' rows."""
+    """A picture and all that was found in it: a row of the images table and its faces' rows.
+
+    Attributes:
+        ref: Its file.
+        page: Its number in the file, from 1; None where the file has no other.
+        is_last: Whether no further record of the file follows.
+    """
 
     ref: ImageRef
     status: Status
@@ -309,6 +320,17 @@ class ImageRecord:
     seconds: float = 0.0
     thumbnail: str | None = None
     faces: list[FaceRecord] = field(default_factory=list)
+    page: int | None = None
+    is_last: bool = True
+
+    def add_error(self, why: str) -> None:
+        """Say one thing more of what went less well."""
+        self.error = "; ".join(filter(None, (self.error, why)))
+
+    @property
+    def name(self) -> str:
+        """What people call it: the path below the scanned folder, and the page."""
+        return page_name(self.ref.relative, self.page)
 
 
 @dataclass(frozen=True, slots=True)

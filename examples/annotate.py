@@ -34,10 +34,12 @@ def main() -> None:
             faces = [face for face in record.faces if face.score >= arguments.min_score]
             if not faces:
                 continue
-            picture = draw(decode(record.ref.path), faces, arguments.side)
-            path = arguments.output / thumbnail_name(record.ref.root, record.ref.relative)
+            picture = draw(decode(record.ref.path, page=record.page or 1), faces, arguments.side)
+            path = arguments.output / thumbnail_name(
+                record.ref.root, record.ref.relative, record.page
+            )
             save_picture(picture, path)
-            print(f"{record.ref.relative}: {len(faces)} faces, {path}")
+            print(f"{record.name}: {len(faces)} faces, {path}")
 
 
 if __name__ == "__main__":

@@ -18,13 +18,15 @@ import batchage
 
 PHOTOS = Path(__file__).parent / "photos"
 QUERY = """
-    SELECT regexp_replace(image_path, '/[^/]*$', '') AS folder,
-           count(DISTINCT image_path) AS photos,
+    SELECT regexp_replace(images.image_path, '/[^/]*$', '') AS folder,
+           count(DISTINCT images.image_path) AS photos,
            count(face_index) AS faces,
            round(median(age_years), 1) AS median_age,
            round(avg((gender = 'female')::INT), 2) AS share_female
     FROM read_parquet($images) AS images
-    LEFT JOIN read_parquet($faces) AS faces USING (root, image_path)
+    LEFT JOIN read_parquet($faces) AS faces
+    ON images.root = faces.root AND images.image_path = faces.image_path
+       AND images.page IS NOT DISTINCT FROM faces.page
     GROUP BY folder ORDER BY faces DESC, folder
 """
 

@@ -38,6 +38,8 @@ ABOUT = {
     "filter": {"recursive": True},
     "inputs": ["photos"],
 }
+N_PAGES = 3
+"""Of each .tif."""
 LOCAL = ["r", *(f"r{suffix}" for suffix in suffixes())]
 REMOTE = ["memory://bucket/r", "memory://bucket/below/r.parquet", "memory://bucket/r.csv"]
 OUTPUTS = LOCAL + REMOTE
@@ -55,24 +57,37 @@ def make_photo(path, content="x", mtime=1_600_000_000):
     os.utime(path, (mtime, mtime))
 
 
-def record_of(ref, pictures):
-    """What a scan would say of a file and, in folders, draw: it follows from name and content."""
+def records_of(ref, pictures):
+    """What a scan would say of a file, of a .tif page by page: it follows from name and content."""
+    if not ref.relative.endswith(".tif"):
+        return [record_of(ref, pictures)]
+    records = [record_of(ref, pictures, page) for page in range(1, N_PAGES + 1)]
+    for record in records:
+        record.is_last = record.page == N_PAGES
+    return records
+
+
+def record_of(ref, pictures, page=None):
+    """What a scan would say of a picture and, in folders, draw."""
     content = content_hash(ref.path)
     if content is None:
-        return ImageRecord(ref, Status.UNREADABLE, "gone")
-    n_faces = int(content[0], 16) % 3
+        return ImageRecord(ref, Status.UNREADABLE, "gone", page=page)
+    n_faces = int(content[page or 0], 16) % 3
     status = Status.OK if n_faces else Status.NO_FACE
     faces = [make_face(i, score=float(int(content[1:6], 16))) for i in range(n_faces)]
-    record = ImageRecord(ref, status, None, 4, 3, content, None, 0.5, None, faces)
+    record = ImageRecord(ref, status, None, 4, 3, content, None, 0.5, None, faces, page)
     if faces and "thumbnails" in pictures:
-        record.thumbnail = thumbnail_name(ref.root, ref.relative)
-        folder_at(pictures["thumbnails"]).write(record.thumbnail, content.encode())
+        record.thumbnail = thumbnail_name(ref.root, ref.relative, page)
+        folder_at(pictures["thumbnails"]).write(record.thumbnail, f"{content} {page}".encode())
     if "crops" in pictures:
         record.faces = [
-            replace(f, crop=crop_name(ref.root, ref.relative, i)) for i, f in enumerate(faces)
+            replace(face, crop=crop_name(ref.root, ref.relative, i, page))
+            for i, face in enumerate(faces)
         ]
         for face in record.faces:
-            folder_at(pictures["crops"]).write(face.crop, f"{content} {face.face_index}".encode())
+            folder_at(pictures["crops"]).write(
+                face.crop, f"{content} {page} {face.face_index}".encode()
+            )
     return record
 
 
@@ -81,17 +96,18 @@ AT_ONCE = {"save_every": 1e9}
 
 
 def run_scan(folder, output, stop_after=None, about=ABOUT, refs=None, **settings):
-    """A scan that may be killed after so many files; the names it computed, and its sink."""
+    """A scan that may be killed after so many pictures; the names it computed, and its sink."""
     sink = FileSink(output, ScanConfig(**{"save_every": 0, **settings}))
     names = []
     try:
         sink.open()
         sink.begin(about)
         for ref in sink.pending(refs if refs is not None else iter_images([folder])):
-            if len(names) == stop_after:
-                return names, sink
-            sink.write(record_of(ref, settings))
-            names.append(ref.relative)
+            for record in records_of(ref, settings):
+                if len(names) == stop_after:
+                    return names, sink
+                sink.write(record)
+                names.append(record.name)
         sink.finish()
     finally:
         sink.close()

@@ -188,3 +188,18 @@ def test_what_cannot_be_is_one_sentence(tmp_path, arguments, said):
     assert result.returncode == 2
     assert said in one_sentence(result)
     assert not (tmp_path / "mine").exists()
+
+
+def test_labels_name_pages(tmp_path, bundle):
+    rng = np.random.default_rng(0)
+    pages = [Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)) for _ in range(61)]
+    (tmp_path / "photos").mkdir()
+    pages[0].save(tmp_path / "photos" / "a.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "photos" / "b.tif")
+    lines = [f"a.tif,{20 + page % 5},{page or ''}" for page in (0, *range(2, 62))]
+    lines += ["b.tif,30,", "b.tif,31,2"]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,age,page", *lines]) + "\n")
+    found = batchage.calibrate(
+        tmp_path / "photos", tmp_path / "labels.csv", tmp_path / "mine", of(bundle)
+    )
+    assert (found.n_faces, found.without_face) == (62, ["b.tif"])

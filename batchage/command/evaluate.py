@@ -19,7 +19,7 @@ class EvaluateCall:
     table: str = field(metadata=TABLE)
     labels: Path = field(
         metadata=told(
-            "CSV file with path and age (or age_min, age_max); gender and group as wanted.",
+            "CSV file with path and age (or age_min, age_max); gender, group and page as wanted.",
             FILES,
             read=Path,
             shown="FILE",

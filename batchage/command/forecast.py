@@ -101,7 +101,7 @@ def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: S
             began, tried, faces = time.perf_counter(), 0, 0
             with closing(pipeline.run(chosen)) as found:
                 for record in found:
-                    tried += 1
+                    tried += record.is_last
                     faces += len(record.faces)
                     if time.perf_counter() - began > SAMPLE_SECONDS:
                         break

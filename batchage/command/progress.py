@@ -103,8 +103,7 @@ def run(config: ScanConfig, inputs: list[str], files_from: Path | None, shown: S
         about = {"seconds": round(seconds, 3), "written": written}
         print(json.dumps({**scan.sink.to_dict(), "skipped": skipped.to_dict(), **about}))
     if shown.profile:
-        scanned = tally.files - scan.sink.taken_over
-        scan.profile.show(Console(stderr=True), seconds, scanned, n_faces)
+        scan.profile.show(Console(stderr=True), seconds, scan.sink.scanned, n_faces)
     return tally.unread
 
 
@@ -140,21 +139,22 @@ class _Count(threading.Thread):
 
 
 def _watch(scan: Scan, count: _Count, quiet: bool) -> int:
-    """Run the scan under a progress bar, with a line in the log for each file; the faces found."""
-    n_faces = 0
+    """Run the scan under a progress bar, with a line in the log for each photo; the faces found."""
+    n_files = n_faces = 0
     progress = {"total": count.total, "disable": quiet or None}
     with tqdm(unit=" photos", file=sys.stderr, **progress) as bar:
-        for number, record in enumerate(scan, start=1):
-            if number == 1 and scan.sink.is_continued:
+        for record in scan:
+            if scan.sink.scanned == 1 and scan.sink.is_continued:
                 tqdm.write("batchage: an interrupted scan goes on", file=sys.stderr)
+            n_files += record.is_last
             n_faces += len(record.faces)
             bar.set_postfix_str(f"{n_faces:,} faces", refresh=False)
             # What is taken over takes no time and shall not spoil the time left.
             bar.total, bar.initial = count.total, scan.sink.taken_over
-            bar.update(number + scan.sink.taken_over - bar.n)
+            bar.update(n_files + scan.sink.taken_over - bar.n)
             level = logging.WARNING if record.status.is_error else logging.INFO
             detail = f": {record.error}" if record.error else f", {len(record.faces)} faces"
             with tqdm.external_write_mode(file=sys.stderr):
-                line = f"{record.ref.relative}: {record.status}{detail}"
+                line = f"{record.name}: {record.status}{detail}"
                 log.log(level, "%s", printable(line))
     return n_faces

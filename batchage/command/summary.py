@@ -32,11 +32,10 @@ def show(
     table = Table(title="batchage scan", show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column()
-    scanned = tally.files - sink.taken_over
-    rate = scanned / seconds if seconds else 0.0
+    rate = sink.scanned / seconds if seconds else 0.0
     table.add_row("photos", f"{tally.files:,}  ({rate:.1f} a second, {seconds:.1f} s in all)")
     if sink.taken_over:
-        table.add_row("taken over", f"{sink.taken_over:,}  ({scanned:,} scanned now)")
+        table.add_row("taken over", f"{sink.taken_over:,}  ({sink.scanned:,} scanned now)")
     if sink.moved:
         table.add_row("moved", f"{sink.moved:,}  (taken over under their new names)")
     if sink.gone:

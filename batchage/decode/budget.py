@@ -19,12 +19,15 @@ class ByteBudget:
     """Bytes that may be held at once.
 
     They are granted in the order of the turns: what is used first never waits for what is used
-    after it. More than the limit is granted to one alone.
+    after it. More than the limit is granted to one alone. A turn may acquire again, for a file's
+    further pages, and gets what it asks for once nothing up to it holds any more: what comes after
+    it holds its bytes until these pages have been used.
     """
 
     def __init__(self, limit: int) -> None:
         """Grant at most `limit` bytes."""
         self._limit, self._used = limit, 0
+        self._held: dict[int, int] = {}
         self._next_turn = 0
         self._passed: set[int] = set()
         self._changed = threading.Condition()
@@ -41,14 +44,18 @@ class ByteBudget:
                 lambda: (
                     self._is_closed
                     or (
-                        turn == self._next_turn
-                        and (self._used + n_bytes <= self._limit or not self._used)
+                        turn <= self._next_turn
+                        and (
+                            self._used + n_bytes <= self._limit
+                            or turn < min(self._held, default=turn + 1)
+                        )
                     )
                 )
             )
             if self._is_closed:
                 raise DecodeError("the scan was stopped")
             self._used += n_bytes
+            self._held[turn] = self._held.get(turn, 0) + n_bytes
         self.pass_turn(turn)
 
     def pass_turn(self, turn: int) -> None:
@@ -61,11 +68,19 @@ class ByteBudget:
                 self._next_turn += 1
             self._changed.notify_all()
 
-    def release(self, n_bytes: int) -> None:
-        """Give bytes back."""
+    def release(self, turn: int, n_bytes: int) -> None:
+        """Give bytes of a turn back."""
         with self._changed:
             self._used -= n_bytes
+            self._held[turn] = self._held.get(turn, 0) - n_bytes
+            if not self._held[turn]:
+                del self._held[turn]
             self._changed.notify_all()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is granted any more."""
+        return self._is_closed
 
     def close(self) -> None:
         """Let nothing wait any more."""

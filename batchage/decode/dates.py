@@ -83,7 +83,9 @@ _MAIL_DATE = _pattern(
 )
 
 
-def capture_time(data: bytes, info: Mapping[Any, Any]) -> CaptureTime | None:
+def capture_time(
+    data: bytes, info: Mapping[Any, Any], directory: int | None = None
+) -> CaptureTime | None:
     """When the photo was taken, by the first of its notes that says so.
 
     EXIF comes first, then XMP, IPTC and PNG's own text. Damaged notes say nothing. A note of the
@@ -93,8 +95,9 @@ def capture_time(data: bytes, info: Mapping[Any, Any]) -> CaptureTime | None:
         data: The file.
         info: What Pillow calls the `info` of its picture, after the pixels were read; empty for
             what Pillow doesn't read.
+        directory: Where the picture's own directory is in a TIFF, unless it is the first one's.
     """
-    tags = _tags(data, info)
+    tags = _tags(data, info, directory)
     readers = (
         _from_exif(tags),
         _from_xmp(_xmp_packet(tags, info)),
@@ -194,10 +197,10 @@ def _text(value: object) -> str:
     return value.partition("\0")[0].strip() if isinstance(value, str) else ""
 
 
-def _tags(data: bytes, info: Mapping[Any, Any]) -> dict[int, object]:
+def _tags(data: bytes, info: Mapping[Any, Any], directory: int | None) -> dict[int, object]:
     """The EXIF tags of a file, and those of the other notes in a TIFF."""
     if data[:2] in (b"II", b"MM"):
-        return _tiff_tags(data)
+        return _tiff_tags(data, directory)
     exif = info.get("exif")
     if not isinstance(exif, bytes):
         exif = _raw_profile(info, "exif", "APP1") or _raw_exif(data)
@@ -215,15 +218,18 @@ def _raw_exif(data: bytes) -> bytes:
     return b""
 
 
-def _tiff_tags(data: bytes) -> dict[int, object]:
-    """Tags of the first directory of a TIFF and of its EXIF directory, as far as they are whole."""
+def _tiff_tags(data: bytes, start: int | None = None) -> dict[int, object]:
+    """Tags of a directory of a TIFF, the first one or another, and of its EXIF directory.
+
+    As far as they are whole.
+    """
     tags: dict[int, object] = {}
     # Pillow raises any type on damaged EXIF.
     try:
-        main = _directory(data)
+        main = _directory(data, start)
         tags.update(main)
-        if isinstance(start := main.get(ExifTags.IFD.Exif), int):
-            tags.update(_directory(data, start))
+        if isinstance(exif := main.get(ExifTags.IFD.Exif), int):
+            tags.update(_directory(data, exif))
     except Exception:
         return tags
     return tags

@@ -17,10 +17,35 @@ from batchage.errors import DecodeError, one_line
 
 JPEG_FORMATS = ("JPEG", "MPO")
 _JPEG_END = b"\xff\xd9"
+_PAGED = ("HEIF",)
 _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 _DIVISORS = (8, 4, 2)
 DAMAGED = "the file is damaged; the visible part was used"
 TRUNCATED = "the file is truncated; the visible part was used"
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Which of a file's pictures is wanted.
+
+    Attributes:
+        wanted: Its number, from 1.
+        tell: Called with the number of pictures that the file has, where there are several.
+    """
+
+    wanted: int
+    tell: Callable[[int], None]
+
+    def choose(self, n_pages: int) -> None:
+        """Tell how many there are, and see that the wanted one is among them.
+
+        Raises:
+            DecodeError: It isn't.
+        """
+        if n_pages > 1:
+            self.tell(n_pages)
+        if self.wanted > n_pages:
+            raise DecodeError(f"the file has no page {self.wanted}")
 
 
 @dataclass(slots=True, eq=False)
@@ -51,17 +76,27 @@ class OpenedPicture:
             _draft(self.image, self.divisor)
 
     def remark(self) -> str | None:
-        """That the file has further pictures, if it has."""
+        """That the file is an animation, of which the first frame is looked at, if it is one."""
+        n = self._n_frames() if self.image.format in _ANIMATED else 1
+        return f"the first of {n} frames was looked at" if n > 1 else None
+
+    @property
+    def n_pages(self) -> int:
+        """How many pictures that stand for themselves the file has."""
+        return self._n_frames() if self.image.format in _PAGED else 1
+
+    def _n_frames(self) -> int:
         try:
-            n = int(getattr(self.image, "n_frames", 1))
+            return int(getattr(self.image, "n_frames", 1))
         # What comes after the first picture may be damaged.
         except Exception:
-            return None
-        if n > 1 and self.image.format in _ANIMATED:
-            return f"the first of {n} frames was looked at"
-        if n > 1 and self.image.format == "HEIF":
-            return f"the main one of {n} pictures was looked at"
-        return None
+            return 1
+
+    def turn_to(self, page: int) -> None:
+        """Go to one of the pages, from 1: the main one, then the others as they are in the file."""
+        if page > 1:
+            main = self.image.tell()
+            self.image.seek(page - 2 if page - 2 < main else page - 1)
 
     def load(self) -> None:
         """Decode the pixels; of a damaged picture, those that can be had, with a warning."""
@@ -93,7 +128,10 @@ class OpenedPicture:
 
 
 def open_picture(
-    data: bytes, formats: list[str], check_size: Callable[[int, int], None]
+    data: bytes,
+    formats: list[str],
+    check_size: Callable[[int, int], None],
+    pages: Pages,
 ) -> OpenedPicture:
     """Reads the header.
 
@@ -101,6 +139,7 @@ def open_picture(
         data: The file.
         formats: What it may be.
         check_size: Called with width and height before any pixel is decoded; may raise.
+        pages: Which one is wanted.
 
     Raises:
         DecodeError: It is damaged, or of a kind that isn't read.
@@ -114,6 +153,8 @@ def open_picture(
         except Exception as error:
             failure = failure or error
             continue
+        pages.choose(opened.n_pages)
+        opened.turn_to(pages.wanted)
         check_size(*opened.image.size)
         return opened
     raise DecodeError(f"the picture's header is damaged: {one_line(failure)}") from failure

@@ -24,7 +24,7 @@ from batchage.decode.colour import colours_of
 from batchage.decode.dates import capture_time
 from batchage.decode.formats import NOT_A_PICTURE, formats_of
 from batchage.decode.numbers import all_to_bytes
-from batchage.decode.opening import open_picture
+from batchage.decode.opening import Pages, open_picture
 from batchage.decode.raw import has_raw_mark, is_raw, missing_reader, opens_as_raw, read_raw
 from batchage.decode.tiff import TiffDocument, is_tiff
 from batchage.errors import DecodeError, TooLargeError, one_line
@@ -57,7 +57,8 @@ class _Loaded:
         size: Width and height that it would have unreduced.
         orientation: How it is to be turned, as in EXIF.
         warning: What is wrong with it, if anything is.
-        note: That the file has further pictures, if it has.
+        note: What else is to be said of the file: that it is an animation, or goes on, damaged.
+        directory: Of a page of a TIFF after the first, where its directory is.
     """
 
     image: Image.Image
@@ -65,6 +66,7 @@ class _Loaded:
     orientation: int
     warning: str | None
     note: str | None
+    directory: int | None = None
 
 
 def decode(
@@ -72,14 +74,17 @@ def decode(
     *,
     max_pixels: int = MAX_PIXELS,
     reserve: Callable[[int], None] = lambda n_bytes: None,
+    tell_pages: Callable[[int], None] = lambda n_pages: None,
+    page: int = 1,
     enough: int | None = None,
     data: bytes | None = None,
     colours_later: bool = False,
     tiles: bool = False,
 ) -> DecodedImage:
-    """Decodes one file; may be called from several threads at once.
+    """Decodes a picture of a file; may be called from several threads at once.
 
-    Of a file with several pictures (animation, pages) the first is used, with a `note`.
+    Of an animation the first frame is used, with a `note`. Pages of a TIFF are numbered as they
+    are in the file, without reduced copies and masks; of a HEIC file the main picture comes first.
     Transparent parts become white. A damaged picture of which a part can be seen is returned with a
     `warning`.
 
@@ -87,6 +92,8 @@ def decode(
         path: The file; a `str` is a URL.
         max_pixels: Largest width × height, in pixels, that is decoded.
         reserve: Called with the bytes of the result once they are known, before they are decoded.
+        tell_pages: Called with the number of pages where there are several, before one is decoded.
+        page: Which one to decode, from 1.
         enough: A JPEG may be decoded at a half, a quarter or an eighth of its size as long as the
             longest side of what is looked at at once, in pixels, stays this large; None wants all
             of it.
@@ -107,7 +114,8 @@ def decode(
         data = _read(path, max_pixels) if data is None else data
         _check_prefix(path, data)
         check_size = partial(_check_size, max_pixels=max_pixels)
-        return _Loader(check_size, reserve, enough, colours_later, tiles).decode(path, data)
+        pages = Pages(page, tell_pages)
+        return _Loader(check_size, reserve, pages, enough, colours_later, tiles).decode(path, data)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -151,6 +159,7 @@ class _Loader:
     Attributes:
         check_size: Called with width and height before anything is decoded; may raise.
         reserve: As of `decode`.
+        pages: Which one to decode.
         enough: As of `decode`.
         colours_later: As of `decode`.
         tiles: As of `decode`.
@@ -158,6 +167,7 @@ class _Loader:
 
     check_size: Callable[[int, int], None]
     reserve: Callable[[int], None]
+    pages: Pages
     enough: int | None
     colours_later: bool
     tiles: bool
@@ -180,7 +190,7 @@ class _Loader:
         return self._upright(self._load_tiff(document), data)
 
     def _load(self, data: bytes, formats: list[str]) -> _Loaded:
-        opened = open_picture(data, formats, self.check_size)
+        opened = open_picture(data, formats, self.check_size, self.pages)
         size = opened.image.size
         orientation = 1 if opened.is_upright else _orientation_of(opened.image)
         note = opened.remark()
@@ -193,10 +203,16 @@ class _Loader:
         return _Loaded(opened.image, size, orientation, opened.warning, note)
 
     def _load_tiff(self, document: TiffDocument) -> _Loaded:
-        found = document.read(0, self.check_size, self.reserve)
-        n = len(document)
-        note = f"the first of {n} pages was looked at" if n > 1 else None
-        return _Loaded(found.image, found.image.size, found.orientation, found.warning, note)
+        wanted = self.pages.wanted
+        self.pages.choose(len(document))
+        found = document.read(wanted, self.check_size, self.reserve)
+        is_cut = document.is_cut and wanted == len(document)
+        note = "the file is damaged: what follows this page can't be found" if is_cut else None
+        # Of a photo with a reduced copy before it, that one's directory says when it was taken.
+        directory = found.directory if wanted > 1 else None
+        return _Loaded(
+            found.image, found.image.size, found.orientation, found.warning, note, directory
+        )
 
     def _upright(self, loaded: _Loaded, data: bytes) -> DecodedImage:
         image, (width, height) = loaded.image, loaded.size
@@ -216,7 +232,7 @@ class _Loader:
             width=width,
             height=height,
             content_hash=content_hasher(data).hexdigest(),
-            captured=capture_time(data, info),
+            captured=capture_time(data, info, loaded.directory),
             warning=loaded.warning,
             note="; ".join(filter(None, (loaded.note, colours.note))) or None,
             colours=colours.left(self.colours_later),

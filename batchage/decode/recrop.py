@@ -22,6 +22,7 @@ from batchage.pixels import in_srgb
 from batchage.places import Fetched
 from batchage.types import DecodedImage, FaceCrop, FloatArray
 
+CHANGED = "the file was changed during the scan; scan it again"
 CROPPER = "batchage.decode.recrop:decode_crops"
 
 
@@ -30,6 +31,7 @@ def decode_crops(
     *,
     max_pixels: int,
     reserve: Callable[[int], None],
+    tell_pages: Callable[[int], None],
     matrices: Sequence[Sequence[Sequence[float]]],
     size: int,
     data: bytes | None = None,
@@ -40,6 +42,7 @@ def decode_crops(
         path: The file.
         max_pixels: As of `decode`.
         reserve: As of `decode`.
+        tell_pages: As of `decode`; only files of one picture are reduced, and looked at twice.
         matrices: `(n, 2, 3)`, the faces' similarities, full-size pixels → crop pixels.
         size: Side of the crops in pixels.
         data: As of `decode`.
@@ -48,7 +51,14 @@ def decode_crops(
         The picture with crops in sRGB instead of its pixels, one below the other:
         `(n * size, size, 3)`.
     """
-    image = decode(path, max_pixels=max_pixels, reserve=reserve, data=data, colours_later=True)
+    image = decode(
+        path,
+        max_pixels=max_pixels,
+        reserve=reserve,
+        tell_pages=tell_pages,
+        data=data,
+        colours_later=True,
+    )
     similarities = [Similarity(np.array(matrix, np.float64)) for matrix in matrices]
     strip = np.concatenate([warp(image.pixels, each, size) for each in similarities])
     return replace(image, pixels=in_srgb(strip, image.colours), colours=None)
@@ -131,9 +141,9 @@ class Recropper:
             if fetched:
                 fetched.release()
             self._budget.pass_turn(turn)
-            self._budget.release(sum(reserved))
+            self._budget.release(turn, sum(reserved))
         if image.content_hash != content_hash:
-            raise DecodeError("the file was changed during the scan; scan it again")
+            raise DecodeError(CHANGED)
         crops = image.pixels.reshape(-1, size, size, 3)
         return [judge(crop, points) for crop, points in zip(crops, landmarks, strict=True)]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -61,11 +62,13 @@ class TiffPicture:
         image: Of a mode with 8 bits a sample, as it is stored.
         orientation: How it is to be turned, as in EXIF.
         warning: What is wrong with it, if anything is.
+        directory: Where its directory is in the file.
     """
 
     image: Image.Image
     orientation: int = 1
     warning: str | None = None
+    directory: int = 0
 
 
 def is_tiff(data: bytes) -> bool:
@@ -83,41 +86,60 @@ class TiffDocument:
             DecodeError: They are damaged.
         """
         self._data = data
+        self._met: set[int] = set()
+        self.is_cut = False
+        """Whether there were further pages, which can't be found."""
         try:
             self._file = tifffile.TiffFile(io.BytesIO(data))
             every = list(self._directories())
         # tifffile raises any type on a damaged file.
         except Exception as error:
             raise DecodeError(f"the TIFF file is damaged: {one_line(error)}") from error
-        self._pages = [page for page in every if not _kind(page) & (_REDUCED | _MASK)] or every[:1]
+        pages = [page for page in every if not _kind(page) & (_REDUCED | _MASK)]
+        self._pages: list[TiffPage | DecodeError] = pages or every[:1]
         if not self._pages:
             raise DecodeError("the file is truncated or damaged before any of the picture")
-        first = every[0]
-        self.is_raw = _DNG_VERSION in first.tags or self._pages[0].photometric in _OF_SENSORS
+        head, first = every[0], self._pages[0]
+        is_of_sensor = isinstance(first, TiffPage) and first.photometric in _OF_SENSORS
+        self.is_raw = is_of_sensor or (isinstance(head, TiffPage) and _DNG_VERSION in head.tags)
         """Whether it is a camera raw file, whatever it is called."""
-        self.is_only_reduced = bool(_kind(self._pages[0]) & _REDUCED)
+        self.is_only_reduced = bool(_kind(first) & _REDUCED)
         """Whether it has none but a smaller copy of its picture."""
 
     def __len__(self) -> int:
         return len(self._pages)
 
-    def _directories(self) -> Iterator[TiffPage]:
-        """Pages, a reduced copy before those in its sub-directories, up to a damaged one."""
+    def _directories(self) -> Iterator[TiffPage | DecodeError]:
+        """Pages, or why they can't be read; a reduced copy before those in its sub-directories."""
         for index in range(MAX_PAGES):
             try:
                 page = self._file.pages.get(index, validate=False) if index else self._file.pages[0]
                 whole = page if isinstance(page, TiffPage) else page.aspage()
                 below = list(whole.pages or ()) if _SUB_DIRECTORIES in whole.tags else []
             except IndexError:
+                self.is_cut = self._goes_on()
                 return
-            except Exception:
+            except Exception as error:
                 if not index:
                     raise
+                yield DecodeError(f"the page's directory is damaged: {one_line(error)}")
+                continue
+            if whole.offset in self._met:
                 return
+            self._met.add(whole.offset)
             yield whole
             # Elsewhere they are the same picture in smaller sizes, whether they say so or not.
             if _kind(whole) & _REDUCED:
                 yield from (page for page in below if isinstance(page, TiffPage))
+
+    def _goes_on(self) -> bool:
+        """Whether the last directory that can be read says that there is another one."""
+        place = self._file.pages.next_page_offset or 0
+        try:
+            (following,) = struct.unpack_from(self._file.tiff.offsetformat, self._data, place)
+        except struct.error:
+            return True
+        return following != 0 and following not in self._met
 
     def read(
         self,
@@ -128,14 +150,16 @@ class TiffDocument:
         """A page's picture.
 
         Args:
-            number: Which, from 0.
+            number: Which, from 1.
             check_size: Called with width and height before anything is decoded.
             reserve: Called with the bytes of the result before it is decoded.
 
         Raises:
             DecodeError: It gives none, or one that can't be told.
         """
-        page = self._pages[number]
+        page = self._pages[number - 1]
+        if isinstance(page, DecodeError):
+            raise page
         check_size(page.imagewidth, page.imagelength)
         _check(page)
         bands = Bands(page)
@@ -159,12 +183,15 @@ class TiffDocument:
         image.seek(page.index)
         if sorted(image.size) != sorted((page.imagewidth, page.imagelength)):
             raise ValueError("the directory was read otherwise")
+        if _PROFILE not in page.tags:
+            # Pillow keeps that of the first page.
+            image.info.pop("icc_profile", None)
         image.load()
-        return TiffPicture(image)
+        return TiffPicture(image, directory=page.offset)
 
 
-def _kind(page: TiffPage) -> int:
-    return int(page.subfiletype)
+def _kind(page: TiffPage | DecodeError) -> int:
+    return int(page.subfiletype) if isinstance(page, TiffPage) else 0
 
 
 def _check(page: TiffPage) -> None:
@@ -254,4 +281,5 @@ def _by_bands(page: TiffPage, bands: Bands, lacks_data: bool) -> TiffPicture:
     kind = "truncated" if lacks_data else "damaged"
     warning = None if is_whole else f"the file is {kind}; the visible part was used"
     orientation = page.tags.valueof(_ORIENTATION)
-    return TiffPicture(image, orientation if isinstance(orientation, int) else 1, warning)
+    turned = orientation if isinstance(orientation, int) else 1
+    return TiffPicture(image, turned, warning, page.offset)

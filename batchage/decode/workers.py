@@ -5,7 +5,8 @@ length and JSON, pixels follow as they are:
 
     parent: {"path", "max_pixels", "timeout", "how": further arguments, "size": of the bytes of a
             remote file, which follow, or None}
-    worker: {"bytes"}  once the header is read;  parent: {} when there is room;  then
+    worker: {"n_pages"}  where there are several
+            {"bytes"}  once the header is read;  parent: {} when there is room;  then
             {"cpu", "shape", "width", …}, the pixels and the colours, or {"cpu", "error", "kind"}
 """
 
@@ -113,6 +114,9 @@ def _answer(
         _receive(requests)
         set_alarm(rest)
 
+    def tell_pages(n_pages: int) -> None:
+        _send(replies, {"n_pages": n_pages})
+
     path, how, size = request["path"], request["how"], request["size"]
     if size is None:
         path = Path(path)
@@ -121,7 +125,13 @@ def _answer(
     started = time.process_time()
     set_alarm(request["timeout"])
     try:
-        image = decode(path, max_pixels=request["max_pixels"], reserve=reserve, **how)
+        image = decode(
+            path,
+            max_pixels=request["max_pixels"],
+            reserve=reserve,
+            tell_pages=tell_pages,
+            **how,
+        )
     except DecodeError as error:
         set_alarm(0)
         cpu = time.process_time() - started
@@ -199,6 +209,7 @@ class _Worker:
         max_pixels: int,
         timeout: float,
         reserve: Callable[[int], None],
+        tell_pages: Callable[[int], None],
         data: bytes | None,
         how: dict[str, Any],
     ) -> DecodedImage:
@@ -222,9 +233,12 @@ class _Worker:
                 self._requests.write(data)
                 self._requests.flush()
             reply = _receive(self._replies)
-            while "bytes" in reply:
-                reserve(reply["bytes"])
-                _send(self._requests, {})
+            while "cpu" not in reply:
+                if "n_pages" in reply:
+                    tell_pages(reply["n_pages"])
+                else:
+                    reserve(reply["bytes"])
+                    _send(self._requests, {})
                 reply = _receive(self._replies)
         except BrokenPipeError:
             raise EOFError from None
@@ -316,6 +330,7 @@ class DecodePool:
         timeout: float,
         reserve: Callable[[int], None] = lambda n_bytes: None,
         data: bytes | None = None,
+        tell_pages: Callable[[int], None] = lambda n_pages: None,
         **how: Any,
     ) -> DecodedImage:
         """Decode one file; may be called from as many threads as there are workers.
@@ -326,6 +341,7 @@ class DecodePool:
             timeout: Seconds that the decoder may take, waiting in `reserve` apart.
             reserve: Called with the bytes of the pixels before they are decoded; may wait.
             data: The bytes of a remote file.
+            tell_pages: As of the decoder; called also if what comes then is an error.
             **how: Further arguments of the decoder, JSON-ready.
 
         Raises:
@@ -335,7 +351,7 @@ class DecodePool:
         worker = self._idle.get()
         try:
             worker = self._living(worker)
-            return worker.decode(path, max_pixels, timeout, reserve, data, how)
+            return worker.decode(path, max_pixels, timeout, reserve, tell_pages, data, how)
         except EOFError:
             ended = worker.end()
             if ended == "SIGALRM":

@@ -24,7 +24,7 @@ from batchage.drawing.lettering import fit, lay_out
 from batchage.drawing.saving import SAVE_OPTIONS, prepare_folder, save_picture
 from batchage.errors import DecodeError, UsageError
 from batchage.places import AnyPath, locate, on_this_machine, thumbnail_name
-from batchage.types import ImageArray
+from batchage.types import ImageArray, page_name
 from batchage.write import output_paths, read_columns
 
 COLUMNS, ROWS = 6, 7
@@ -107,7 +107,7 @@ def make_contact_sheets(
 
     place, folder = prepare_sheets(output), locate(thumbnails)
     paths = output_paths(locate(table))
-    names = read_columns(paths.faces, ("root", "image_path"))
+    names = read_columns(paths.faces, ("root", "image_path", "page"))
     faces = Counter(zip(*(names[name].to_pylist() for name in names.column_names), strict=True))
     n_sheets = max(1, math.ceil(len(faces) / (COLUMNS * ROWS)))
     prepare_folder(place.parent, [sheet_path(place, n + 1).name for n in range(n_sheets)])
@@ -130,11 +130,11 @@ def make_contact_sheets(
     return sheets
 
 
-def _tile(folder: AnyPath, root: str | None, relative: str | None) -> _Tile:
+def _tile(folder: AnyPath, root: str | None, relative: str | None, page: int | None) -> _Tile:
     root, relative = root or "", relative or ""
-    caption = PurePosixPath(relative).name
+    caption = page_name(PurePosixPath(relative).name, page)
     try:
-        path = folder / thumbnail_name(root, relative)
+        path = folder / thumbnail_name(root, relative, page)
         place = path if isinstance(path, Path) else str(path)
         pixels = decode(place, max_pixels=MAX_PIXELS, enough=CELL).pixels
     except DecodeError:

@@ -16,8 +16,8 @@ from batchage.write import output_paths, read_columns
 
 BOX = ("x1", "y1", "x2", "y2")
 NUMBERS = (*BOX, "age_years", "gender_prob_female", "image_width", "image_height")
-FACE_COLUMNS = ("root", "image_path", "face_index", "gender", *NUMBERS)
-IMAGE_COLUMNS = ("root", "image_path", "content_hash")
+FACE_COLUMNS = ("root", "image_path", "page", "face_index", "gender", *NUMBERS)
+IMAGE_COLUMNS = ("root", "image_path", "page", "content_hash")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +27,7 @@ class PhotoRows:
     Attributes:
         root: The folder that was scanned.
         relative: Path inside it, POSIX form.
+        page: Its number in the file, if that has several.
         content_hash: As of `DecodedImage`, or None where it is unknown.
         numbers: float64 `(n, 8)`, a row a face, columns as in `NUMBERS`.
         genders: Each face's.
@@ -34,6 +35,7 @@ class PhotoRows:
 
     root: str
     relative: str
+    page: int | None
     content_hash: str | None
     numbers: NDArray[np.float64]
     genders: Sequence[str | None]
@@ -87,26 +89,29 @@ def read_photos(table: AnyPath) -> list[PhotoRows]:
     paths = output_paths(table)
     faces = read_columns(paths.faces, FACE_COLUMNS)
     images = read_columns(paths.images, IMAGE_COLUMNS).to_pydict()
-    names = zip(images["root"], images["image_path"], strict=True)
+    names = zip(images["root"], images["image_path"], images["page"], strict=True)
     hashes = dict(zip(names, images["content_hash"], strict=True))
     return list(_grouped(faces, hashes))
 
 
-def _grouped(faces: pa.Table, hashes: Mapping[tuple[str, str], str | None]) -> Iterator[PhotoRows]:
+def _grouped(
+    faces: pa.Table, hashes: Mapping[tuple[str, str, int | None], str | None]
+) -> Iterator[PhotoRows]:
     numbers = np.column_stack([_as_floats(faces[name]) for name in NUMBERS])
     indices = _as_floats(faces["face_index"])
-    roots, names = (faces[name].to_pylist() for name in ("root", "image_path"))
+    keys = [faces[name].to_pylist() for name in ("root", "image_path", "page")]
     genders = faces["gender"].to_pylist()
-    rows_of: dict[tuple[str, str], list[int]] = {}
-    for row, photo in enumerate(zip(roots, names, strict=True)):
+    rows_of: dict[tuple[str, str, int | None], list[int]] = {}
+    for row, photo in enumerate(zip(*keys, strict=True)):
         rows_of.setdefault(photo, []).append(row)
-    for (root, relative), rows in rows_of.items():
+    for (root, relative, page), rows in rows_of.items():
         # Ties of drawing go by the order, which a table sorted otherwise has lost.
         ordered = sorted(rows, key=lambda row: float(indices[row]))
         yield PhotoRows(
             root=root or "",
             relative=relative or "",
-            content_hash=hashes.get((root, relative)),
+            page=page,
+            content_hash=hashes.get((root, relative, page)),
             numbers=numbers[ordered],
             genders=[genders[row] for row in ordered],
         )

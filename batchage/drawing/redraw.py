@@ -38,7 +38,7 @@ from batchage.places import (
     without_password,
 )
 from batchage.tiles import reduced_side
-from batchage.types import DecodedImage, ImageRecord, ImageRef, Status
+from batchage.types import DecodedImage, ImageRecord, ImageRef, Status, page_name
 from batchage.walk import as_file_name, examine, photo_path
 from batchage.write import output_paths
 
@@ -54,11 +54,11 @@ class NotDrawn:
     """A photo without a thumbnail.
 
     Attributes:
-        relative: Its path as in the table.
+        name: Its path as in the table, and its page.
         reason: Why.
     """
 
-    relative: str
+    name: str
     reason: str
 
 
@@ -130,7 +130,7 @@ def draw_thumbnails(
                     continue
                 redrawn.not_drawn.append(result)
                 with tqdm.external_write_mode(file=sys.stderr):
-                    name = printable(result.relative)
+                    name = printable(result.name)
                     log.warning("%s: no thumbnail: %s", name, result.reason)
     except KeyboardInterrupt as signalled:
         signalled.args = (WHAT_STAYS,)
@@ -226,6 +226,7 @@ class _Artist:
         self, photo: _Photo, turn: int, budget: ByteBudget, pool: DecodePool
     ) -> str | NotDrawn:
         rows, ref, fetched = photo.rows, photo.ref, photo.fetched
+        name = page_name(rows.relative, rows.page)
         reserved: list[int] = []
 
         def reserve(n_bytes: int) -> None:
@@ -239,6 +240,7 @@ class _Artist:
             limits = (self._settings["max_pixels"], self._settings["timeout"])
             data = fetched.data() if fetched else None
             how = {
+                "page": rows.page or 1,
                 "enough": self._enough,
                 "tiles": self._settings["tiles"],
                 "colours_later": True,
@@ -246,21 +248,21 @@ class _Artist:
             image = pool.decode(ref.path, *limits, reserve, data, **how)
             if _has_changed(rows, image):
                 raise DecodeError("the file has changed since the scan; scan it again")
-            record = ImageRecord(ref, Status.OK, faces=faces)
+            record = ImageRecord(ref, Status.OK, faces=faces, page=rows.page)
             return self._writer.write(self._writer.reduced(image), record)
         except DecodeError as error:
-            return NotDrawn(ref.relative, str(error))
+            return NotDrawn(name, str(error))
         except BatchageError:
             raise
         except ValueError:
-            return NotDrawn(ref.relative, "its faces in the table have no usable boxes or ages")
+            return NotDrawn(name, "its faces in the table have no usable boxes or ages")
         except Exception as error:
-            log.debug("%s: drawing", ref.relative, exc_info=error)
+            log.debug("%s: drawing", name, exc_info=error)
             reason = f"drawing failed on this picture ({type(error).__name__})"
-            return NotDrawn(ref.relative, reason)
+            return NotDrawn(name, reason)
         finally:
             budget.pass_turn(turn)
-            budget.release(sum(reserved))
+            budget.release(turn, sum(reserved))
             if fetched:
                 fetched.release()
 

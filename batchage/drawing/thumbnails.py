@@ -119,7 +119,7 @@ class ThumbnailWriter:
         Raises:
             OutputError: The file can't be written.
         """
-        name = thumbnail_name(record.ref.root, record.ref.relative)
+        name = thumbnail_name(record.ref.root, record.ref.relative, record.page)
         pixels = draw(image, record.faces, self.side)
         save_picture(pixels, self.folder / name, self._uploads)
         return name
@@ -141,13 +141,16 @@ class CropWriter:
         self._uploads = uploads
         prepare_folder(folder)
 
-    def write(self, ref: ImageRef, face_index: int, pixels: ImageArray) -> str:
+    def write(
+        self, ref: ImageRef, face_index: int, pixels: ImageArray, page: int | None = None
+    ) -> str:
         """Write one crop.
 
         Args:
-            ref: The photo that the face is from.
-            face_index: The face's number in that photo.
+            ref: The file that the face is from.
+            face_index: The face's number in its photo.
             pixels: RGB uint8 `(S, S, 3)`.
+            page: The photo's number in the file, if that has several.
 
         Returns:
             The file's name inside the folder.
@@ -155,7 +158,7 @@ class CropWriter:
         Raises:
             OutputError: The file can't be written.
         """
-        name = crop_name(ref.root, ref.relative, face_index)
+        name = crop_name(ref.root, ref.relative, face_index, page)
         save_picture(pixels, self.folder / name, self._uploads)
         return name
 

@@ -278,7 +278,7 @@ class RayEngine:
                     return
                 with self._profile.stage(WAIT):
                     found = next(results, [])
-                if len(found) != under_way.popleft():
+                if sum(record.is_last for record in found) != under_way.popleft():
                     raise EngineError(
                         "Ray lost some photos of this scan; give the same command again, it goes "
                         "on where it stopped"

@@ -20,7 +20,17 @@ from batchage.types import FloatArray
 from batchage.write import age_thresholds_in
 
 PREDICTED_COLUMNS = ("age_years", "age_low", "age_high", "gender_prob_female")
-POSITION_COLUMNS = ("image_path", "root", "image_width", "image_height", "x1", "y1", "x2", "y2")
+POSITION_COLUMNS = (
+    "image_path",
+    "root",
+    "page",
+    "image_width",
+    "image_height",
+    "x1",
+    "y1",
+    "x2",
+    "y2",
+)
 COLUMNS = [*POSITION_COLUMNS, *PREDICTED_COLUMNS, "gender", *QUALITIES]
 
 
@@ -28,6 +38,14 @@ def central_face(boxes: FloatArray, width: float, height: float) -> int:
     """Index of the box `(n, 4)` that is nearest the middle of a picture."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     return int(np.argmin(np.hypot(*(centres - [width / 2, height / 2]).T)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Photo:
+    """A picture of the table: a file's place, and the page, 1 where the file has no other."""
+
+    place: str
+    page: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,56 +96,63 @@ def _choose(faces: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def join(faces: Iterable[dict[str, Any]], labels: Sequence[Label]) -> Joined:
     """Find each label's face.
 
-    A label meets the photo at its path. Only if none of them does, since the scanned folder has
+    A label meets the photo at its path, of a file with several the page that it names, or else the
+    first. Only if none of them does, since the scanned folder has
     been moved, a label meets the photo whose `image_path` is the label's own path as written.
     Names are the same however Unicode spells them.
 
     Raises:
         UsageError: No label meets any face, or two labels name one photo.
     """
-    photos: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    photos: dict[_Photo, list[dict[str, Any]]] = defaultdict(list)
+    relatives: dict[str, str] = {}
     for face in faces:
-        photos[f"{face['root'].rstrip('/')}/{face['image_path']}"].append(face)
-    places = _by_path(photos, labels) or _by_relative_path(photos, labels)
+        place = f"{face['root'].rstrip('/')}/{face['image_path']}"
+        relatives[place] = face["image_path"]
+        photos[_Photo(place, face["page"] or 1)].append(face)
+    places = _by_path(relatives, labels) or _by_relative_path(relatives, labels)
     if not places:
         raise UsageError(
             "no label names a photo of the table; paths are relative to the labels' file, or to "
             "the scanned folder"
         )
-    met: dict[str, Label] = {}
+    met: dict[_Photo, Label] = {}
+    without_face = []
     for label in labels:
-        if (place := places.get(label)) is None:
+        photo = _Photo(places.get(label, ""), label.page)
+        if photo not in photos:
+            without_face.append(label)
             continue
-        if place in met:
+        if photo in met:
             raise UsageError(f"{label.written}: two labels for one photo; keep one of them")
-        met[place] = label
+        met[photo] = label
     return Joined(
-        outcome_of(list(met.values()), [_choose(photos[place]) for place in met]),
-        [label for label in labels if label not in places],
-        sum(len(photos[place]) > 1 for place in met),
+        outcome_of(list(met.values()), [_choose(photos[photo]) for photo in met]),
+        without_face,
+        sum(len(photos[photo]) > 1 for photo in met),
         len(photos) - len(met),
     )
 
 
-def _by_path(photos: Mapping[str, Any], labels: Sequence[Label]) -> dict[Label, str]:
-    """The photo of each label that has one, symbolic links followed."""
-    found = _Names((os.path.realpath(place), place) for place in photos)
+def _by_path(relatives: Mapping[str, str], labels: Sequence[Label]) -> dict[Label, str]:
+    """The place of each label's file that has one, symbolic links followed."""
+    found = _Names((os.path.realpath(place), place) for place in relatives)
     return _met(labels, lambda label: found.one(os.path.realpath(label.path)))
 
 
-def _by_relative_path(photos: Mapping[str, Any], labels: Sequence[Label]) -> dict[Label, str]:
+def _by_relative_path(relatives: Mapping[str, str], labels: Sequence[Label]) -> dict[Label, str]:
     """The same by the path below the scanned folder, where only one folder has it."""
-    found = _Names((faces[0]["image_path"], place) for place, faces in photos.items())
+    found = _Names((relative, place) for place, relative in relatives.items())
     return _met(labels, lambda label: found.one(Path(label.written).as_posix()))
 
 
-def _met(labels: Sequence[Label], photo_of: Callable[[Label], str | None]) -> dict[Label, str]:
-    found = {label: photo_of(label) for label in labels}
+def _met(labels: Sequence[Label], place_of: Callable[[Label], str | None]) -> dict[Label, str]:
+    found = {label: place_of(label) for label in labels}
     return {label: place for label, place in found.items() if place is not None}
 
 
 class _Names:
-    """Photos by a name, which labels may spell in another of Unicode's equivalent forms.
+    """Files by a name, which labels may spell in another of Unicode's equivalent forms.
 
     Macs take names apart (NFD), most others keep letters whole (NFC).
     """
@@ -140,6 +165,6 @@ class _Names:
             self._alike[normalize("NFC", name)].append(place)
 
     def one(self, name: str) -> str | None:
-        """The only photo of that name, or else of one that is equivalent."""
+        """The only file of that name, or else of one that is equivalent."""
         places = self._exact.get(name) or self._alike.get(normalize("NFC", name), [])
         return places[0] if len(places) == 1 else None

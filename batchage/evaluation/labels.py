@@ -37,6 +37,7 @@ class Label:
         written: The path as the label's source has it.
         source: Where the picture comes from, or None where nothing says so.
         split: The split that the labels' file states, or None.
+        page: Which of the file's pictures it is, from 1.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Label:
     written: str = ""
     source: str | None = None
     split: str | None = None
+    page: int = 1
 
 
 def read_utkface(folder: Path) -> list[Label]:
@@ -102,7 +104,17 @@ def _parse_row(row: dict[str, str | None], folder: Path, needs_age: bool) -> Lab
         path,
         _text(row, "source", "part"),
         _text(row, "split"),
+        _page(row.get("page")),
     )
+
+
+def _page(text: str | None) -> int:
+    text = (text or "").strip()
+    if not text:
+        return 1
+    if not re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII):
+        raise ValueError(f"page {text!r}, give a number from 1 or nothing")
+    return int(text)
 
 
 def _text(row: dict[str, str | None], *names: str) -> str | None:
@@ -114,7 +126,8 @@ def read_csv(file: Path, needs_age: bool = True) -> list[Label]:
     """Labels from a CSV file with `path` and `age`, or `age_min` and `age_max`.
 
     `gender` (male, female, 0, 1), `group` (or `race`), `source` (or `part`) and `split` are
-    optional; an empty `age_max` has no upper bound. Paths are relative to the file's folder.
+    optional, as is `page`, the picture's number in a file with several, 1 where it is empty; an
+    empty `age_max` has no upper bound. Paths are relative to the file's folder.
 
     Args:
         file: The file.

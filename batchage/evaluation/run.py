@@ -60,7 +60,7 @@ def evaluate(
     Args:
         table: A faces table that a scan wrote, or the folder of a dataset; also URLs.
         labels: A CSV file with `path`, `age` (or `age_min` and `age_max`), and as wanted `gender`
-            and `group`.
+            and `group`; also `page` where a file has several.
         output: Folder for `evaluation.json`, `evaluation.md` and plots; None writes nothing.
 
     Raises:

@@ -24,8 +24,8 @@ _LISTED = "pictures"
 _TAIL = re.compile(r"(?<=.)-[0-9a-f]{16}(?:\.jpg|-face\d{3,}\.png)\Z", re.ASCII)
 
 
-def thumbnail_name(root: str, relative: str, suffix: str = ".jpg") -> str:
-    """A file name for a picture of `relative` that no other file gets.
+def thumbnail_name(root: str, relative: str, page: int | None = None, suffix: str = ".jpg") -> str:
+    """A file name for a picture of `relative` that no other one gets.
 
     The name is the readable part of the original name and a hash of the whole path, so it stays
     unique across folders, roots and file systems that ignore case.
@@ -33,22 +33,26 @@ def thumbnail_name(root: str, relative: str, suffix: str = ".jpg") -> str:
     Args:
         root: The scanned folder.
         relative: The file's path inside it, POSIX form.
+        page: The picture's number in the file, if that has several.
         suffix: End of the name, with its dot.
 
     Returns:
         A plain file name of letters, digits, `-`, `_` and the suffix, at most 120 bytes of UTF-8.
     """
-    key = f"{root}\0{relative}".encode(errors="surrogatepass")
-    tail = f"-{hashlib.blake2b(key, digest_size=8).hexdigest()}{suffix}"
+    number = "" if page is None else str(page)
+    key = "\0".join([root, relative, *filter(None, [number])]).encode(errors="surrogatepass")
+    tail = (
+        f"{number and f'-page{number}'}-{hashlib.blake2b(key, digest_size=8).hexdigest()}{suffix}"
+    )
     room = MAX_NAME_BYTES - len(tail.encode())
     stem = unicodedata.normalize("NFC", PurePosixPath(relative).stem)
     safe = "".join(char if _is_safe(char) else "_" for char in stem).strip("-_")
     return (safe.encode()[:room].decode(errors="ignore") or "image") + tail
 
 
-def crop_name(root: str, relative: str, face_index: int) -> str:
+def crop_name(root: str, relative: str, face_index: int, page: int | None = None) -> str:
     """The same for the crop of a face."""
-    return thumbnail_name(root, relative, f"-face{face_index:03d}.png")
+    return thumbnail_name(root, relative, page, f"-face{face_index:03d}.png")
 
 
 def _is_safe(char: str) -> bool:

@@ -95,7 +95,8 @@ def calibrate(
     Args:
         photos: Folder of the photos.
         labels: CSV file with `path`, relative to itself or to `photos`, and `age`, `gender` or
-            both; 50 faces with an exact age, or with a gender, at least.
+            both, and `page` where a file has several; 50 faces with an exact age, or with a
+            gender, at least.
         output: The new bundle's folder.
         config: Names the bundle to start from, and says how faces are found; the defaults where it
             is missing.
@@ -173,28 +174,29 @@ def _unwritable(place: Path, error: OSError) -> OutputError:
     )
 
 
-def _located(labels: Sequence[Label], folder: Path) -> dict[str, Label]:
-    """Labels by their photos' paths: beside the labels' file, or else inside `folder`.
+def _located(labels: Sequence[Label], folder: Path) -> dict[str, dict[int, Label]]:
+    """Labels by their files' paths, beside the labels' file or else inside `folder`, and pages.
 
     Raises:
         UsageError: Two labels name one photo, or one a folder.
     """
-    found: dict[str, Label] = {}
+    found: dict[str, dict[int, Label]] = {}
     for label in labels:
         # A path may be too long for the system, which `Path.is_file` doesn't take.
         here = as_spelled(str(label.path))
         is_here = os.path.isfile(here)  # noqa: PTH113
         path = os.path.realpath(here if is_here else as_spelled(str(folder / label.written)))
-        if path in found:
+        of_file = found.setdefault(path, {})
+        if label.page in of_file:
             raise UsageError(f"{label.written}: two labels for one photo; keep one of them")
         if os.path.isdir(path):  # noqa: PTH112
             raise UsageError(f"{label.written}: is a folder; label photos")
-        found[path] = label
+        of_file[label.page] = label
     return found
 
 
 def _look_at(
-    labels: dict[str, Label], bundle: Bundle, config: ScanConfig, quiet: bool
+    labels: dict[str, dict[int, Label]], bundle: Bundle, config: ScanConfig, quiet: bool
 ) -> tuple[LabelledFaces, list[str]]:
     """What the network says of each label's face, as a scan crops it; and labels without one."""
     compute = choose_compute(config.device, config.precision, config.detect_precision)
@@ -208,14 +210,18 @@ def _look_at(
         tqdm(file=sys.stderr, **shown) as bar,
         Scan(iter_listed(labels), replace(config, crops=Path(kept))) as scan,
     ):
-        for label, record in zip(labels.values(), scan, strict=True):
-            bar.update()
+        files = iter(labels.values())
+        of_file: dict[int, Label] = {}
+        for record in scan:
+            if (page := record.page or 1) == 1:
+                of_file = dict(next(files))
             crop = _central_crop(record, Path(kept))
-            if crop is None:
-                without.append(label.written)
-            else:
+            if page in of_file and crop is not None:
                 crops.append(crop)
-                met.append(label)
+                met.append(of_file.pop(page))
+            if record.is_last:
+                bar.update()
+                without += [label.written for label in of_file.values()]
     ages = [label.age_min if label.age_min == label.age_max else np.nan for label in met]
     genders = np.array([label.gender for label in met], object)
     return LabelledFaces(predictor.predict_raw(crops), np.array(ages), genders), without

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from batchage.types import ERROR_STATUSES, NOT_SURE
+from batchage.types import ERROR_STATUSES, NOT_SURE, page_name
 
 FACE_COLUMNS = [
-    "image_path", "root", "image_width", "image_height", "x1", "y1", "x2", "y2", "detection_score",
-    "age_years", "age_low", "age_high", "gender", "gender_prob_female",
+    "image_path", "root", "page", "image_width", "image_height", "x1", "y1", "x2", "y2",
+    "detection_score", "age_years", "age_low", "age_high", "gender", "gender_prob_female",
 ]  # fmt: skip
-IMAGE_COLUMNS = ["image_path", "root", "captured_at", "captured_at_precision", "status", "error"]
+IMAGE_COLUMNS = [
+    "image_path", "root", "page", "captured_at", "captured_at_precision", "status", "error",
+]  # fmt: skip
+KEY = ["root", "image_path", "page"]
+"""What a photo is known by in both tables."""
 SIDES = {"x1": "image_width", "x2": "image_width", "y1": "image_height", "y2": "image_height"}
 BEFORE_DATA, AFTER_DATA = "const DATA = ", ";\n"
 BOX_UNITS = 10_000
@@ -39,14 +44,12 @@ def _shares(faces: pa.Table, edge: str, side: str) -> list[int]:
 
 def _photo_index(faces: pa.Table, images: pa.Table) -> NDArray[np.int64]:
     """The row in `images` of each face's photo; -1 where it has none."""
-    places = {
-        key: row
-        for row, key in enumerate(
-            zip(images["root"].to_pylist(), images["image_path"].to_pylist(), strict=True)
-        )
-    }
-    keys = zip(faces["root"].to_pylist(), faces["image_path"].to_pylist(), strict=True)
-    return np.array([places.get(key, -1) for key in keys], np.int64)
+    places = {key: row for row, key in enumerate(_keys(images))}
+    return np.array([places.get(key, -1) for key in _keys(faces)], np.int64)
+
+
+def _keys(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    return zip(*(table[name].to_pylist() for name in KEY), strict=True)
 
 
 def page_data(faces: pa.Table, images: pa.Table) -> dict[str, Any]:
@@ -76,6 +79,7 @@ def page_data(faces: pa.Table, images: pa.Table) -> dict[str, Any]:
         "photos": {
             "path": shown["image_path"].to_pylist(),
             "root": shown["root"].to_pylist(),
+            "page": shown["page"].to_pylist(),
             "taken": pc.if_else(is_day, days, minutes).to_pylist(),
             "width": sizes[0].tolist(),
             "height": sizes[1].tolist(),
@@ -90,7 +94,14 @@ def page_data(faces: pa.Table, images: pa.Table) -> dict[str, Any]:
             "female": _numbers(faces["gender_prob_female"], 3),
             "score": _numbers(faces["detection_score"], 3),
         },
-        "unread": bad.select(["image_path", "status", "error"]).to_pylist(),
+        "unread": [
+            {
+                "path": page_name(row["image_path"], row["page"]),
+                "status": row["status"],
+                "error": row["error"],
+            }
+            for row in bad.to_pylist()
+        ],
     }
 
 

@@ -28,8 +28,15 @@ from batchage.places import (
     reason_of,
     thumbnail_name,
 )
-from batchage.reporting.data import FACE_COLUMNS, IMAGE_COLUMNS, as_script, page_data, read_script
-from batchage.types import Status
+from batchage.reporting.data import (
+    FACE_COLUMNS,
+    IMAGE_COLUMNS,
+    KEY,
+    as_script,
+    page_data,
+    read_script,
+)
+from batchage.types import Status, page_name
 from batchage.version import __version__
 from batchage.write import output_paths, read_columns
 
@@ -108,8 +115,10 @@ def _bring_thumbnails(data: dict[str, Any], source: AnyPath | None, target: Path
     """
     photos = data["photos"]
     there = _thumbnails_in(source) if source else set()
-    names = map(thumbnail_name, photos.pop("root"), photos["path"])
+    pages = photos.pop("page")
+    names = map(thumbnail_name, photos.pop("root"), photos["path"], pages)
     photos["thumbnail"] = [name if name in there else None for name in names]
+    photos["path"] = list(map(page_name, photos["path"], pages))
     target.mkdir(exist_ok=True)
     mark_folder(target)
     if source is None or (isinstance(source, Path) and source.samefile(target)):
@@ -160,8 +169,9 @@ def _page(faces: pa.Table, images: pa.Table, about: dict[str, Any], title: str) 
     from batchage.reporting.plots import draw_plots
 
     frame, photos = faces.to_pandas(), images.to_pandas()
-    dates = photos[["root", "image_path", "captured_at"]]
-    with_dates = frame.merge(dates, on=["root", "image_path"], how="left")
+    for table in (frame, photos):
+        table["page"] = table["page"].fillna(0).astype(int)
+    with_dates = frame.merge(photos[[*KEY, "captured_at"]], on=KEY, how="left")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -88,6 +88,7 @@ class FileSink(Sink):
         self._content: Future[str | None] | None = None
         self._moved: MovedRows | None = None
         self._waiting: list[ImageRecord] = []
+        self._n_whole = 0
         self._saved_at = time.monotonic()
 
     def open(self) -> None:
@@ -201,9 +202,11 @@ class FileSink(Sink):
         self._roots.update(pc.unique(rows.images["root"]).to_pylist())
         columns = (rows.images["status"].to_pylist(), rows.images["content_hash"].to_pylist())
         for key, status, content in zip(row_keys(rows.images), *columns, strict=True):
-            # What failed is tried again.
-            known = _Known(b"" if status in ERROR_STATUSES else key[PATH_BYTES:], content)
-            self._known[key[:PATH_BYTES]] = known
+            path, signature = key[:PATH_BYTES], key[PATH_BYTES:]
+            # What failed is tried again, and all pages of its file with it.
+            earlier = self._known.get(path)
+            has_failed = status in ERROR_STATUSES or (earlier and not earlier.signature)
+            self._known[path] = _Known(b"" if has_failed else signature, content)
         self.gone = len(self._known)
 
     def pending(self, refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
@@ -307,20 +310,26 @@ class FileSink(Sink):
             self.gone -= path in self._known
 
     def write(self, record: ImageRecord) -> None:
-        """Take one file's record; save a part where it is time.
+        """Take a picture's record; save a part where it is time and a file ends.
 
         Raises:
             OutputError: It can't be saved.
         """
+        super().write(record)
         self._waiting.append(record)
+        if not record.is_last:
+            return
+        self._n_whole = len(self._waiting)
         due = time.monotonic() - self._saved_at >= self._config.save_every
-        if due or len(self._waiting) >= PART_PHOTOS:
+        if due or self._n_whole >= PART_PHOTOS:
             self._save()
 
     def _save(self) -> None:
-        if self._waiting:
-            self._parts.write(self._waiting, self._about)
-            self._waiting = []
+        """Save what waits, up to the last file whose pages are all there."""
+        if self._n_whole:
+            self._parts.write(self._waiting[: self._n_whole], self._about)
+            del self._waiting[: self._n_whole]
+            self._n_whole = 0
         self._saved_at = time.monotonic()
 
     def finish(self) -> None:
@@ -398,7 +407,7 @@ class FileSink(Sink):
             yield with_times(taken, keys[start:stop]) if self._touched else taken
 
     def close(self) -> None:
-        """Save what was computed and let go of the output."""
+        """Save what was computed, but a file's first pages, and let go of the output."""
         try:
             self._save()
         finally:

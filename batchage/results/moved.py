@@ -39,9 +39,14 @@ AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """A row of the earlier output, by its number, and the file that it is of now."""
+    """Rows of the earlier output, and the file that they are of now.
 
-    row: int
+    Attributes:
+        rows: Their numbers, one for each of the file's pictures.
+        ref: The file.
+    """
+
+    rows: range
     ref: ImageRef
 
 
@@ -65,10 +70,14 @@ class MovedRows:
         # What failed is tried again, whatever it is called.
         is_usable = ~np.isin(images["status"].to_numpy(zero_copy_only=False), [*ERROR_STATUSES])
         is_usable &= images["content_hash"].is_valid().to_numpy()
-        sizes = images["file_size"].fill_null(-1).to_numpy()
-        rows = np.flatnonzero(is_usable & (sizes >= 0))
-        self._rows = rows[np.argsort(sizes[rows], kind="stable")]
-        self._sizes = sizes[self._rows]
+        starts = self._base.file_starts()
+        self._ends = dict(zip(starts.tolist(), [*starts[1:].tolist(), len(base)], strict=False))
+        if len(starts):
+            is_usable = np.logical_and.reduceat(is_usable, starts)
+        sizes = images["file_size"].fill_null(-1).to_numpy()[starts]
+        files = np.flatnonzero(is_usable & (sizes >= 0))
+        files = files[np.argsort(sizes[files], kind="stable")]
+        self._firsts, self._sizes = starts[files], sizes[files]
         self._taken: list[_Taken] = []
 
     def may_have(self, ref: ImageRef) -> bool:
@@ -76,13 +85,14 @@ class MovedRows:
         return ref.error is None and len(self._of_size(ref)) > 0
 
     def _of_size(self, ref: ImageRef) -> NDArray[np.intp]:
+        """The first rows of files of the size that this one has."""
         if ref.size is None:
-            return self._rows[:0]
+            return self._firsts[:0]
         first, last = np.searchsorted(self._sizes, [ref.size, ref.size + 1])
-        return self._rows[first:last]
+        return self._firsts[first:last]
 
     def take(self, ref: ImageRef, content: Callable[[], str | None]) -> bool:
-        """Take over the row of a file that has this one's content, if there is one.
+        """Take over the rows of a file that has this one's content, if there is one.
 
         One whose pictures have to come along must be gone from its place: no other file there
         replaces them in the meantime.
@@ -97,9 +107,10 @@ class MovedRows:
         for row in map(int, self._of_size(ref)):
             if images["content_hash"][row].as_py() != known or not self._is_like(row, ref):
                 continue
-            pictures = list(self._pictures(row))
+            rows = range(row, self._ends[row])
+            pictures = [picture for page in rows for picture in self._pictures(page)]
             if not pictures or (self._is_away(row, ref) and all(map(self._is_there, pictures))):
-                self._taken.append(_Taken(row, ref))
+                self._taken.append(_Taken(rows, ref))
                 return True
         return False
 
@@ -187,25 +198,26 @@ class MovedRows:
             yield self._taken[start : start + AT_ONCE]
 
     def _rows_of(self, some: Sequence[_Taken]) -> Rows:
-        rows = pa.array([taken.row for taken in some])
+        rows = [row for taken in some for row in taken.rows]
         faces = [
             face
-            for taken in some
-            for face in range(self._first_faces[taken.row], self._first_faces[taken.row + 1])
+            for row in rows
+            for face in range(self._first_faces[row], self._first_faces[row + 1])
         ]
         return Rows(
-            self._base.images.take(rows), self._base.faces.take(pa.array(faces, pa.int64()))
+            self._base.images.take(pa.array(rows, pa.int64())),
+            self._base.faces.take(pa.array(faces, pa.int64())),
         )
 
     def _renamed(self, some: Sequence[_Taken]) -> Rows:
         rows = self._rows_of(some)
-        refs = [taken.ref for taken in some]
+        refs = [taken.ref for taken in some for _ in taken.rows]
         counts = rows.images["n_faces"].to_pylist()
         owners = [ref for ref, n in zip(refs, counts, strict=True) for _ in range(n)]
-        columns = (rows.faces["crop"].to_pylist(), rows.faces["face_index"].to_pylist())
+        columns = (rows.faces[name].to_pylist() for name in ("crop", "face_index", "page"))
         crops = [
-            crop and crop_name(ref.root, ref.relative, number)
-            for ref, crop, number in zip(owners, *columns, strict=True)
+            crop and crop_name(ref.root, ref.relative, number, page)
+            for ref, crop, number, page in zip(owners, *columns, strict=True)
         ]
         times = [modified_at(ref.mtime) for ref in refs]
         return Rows(
@@ -229,13 +241,13 @@ def _bring(pair: _Pair) -> None:
 
 
 def _names(refs: Sequence[ImageRef], table: pa.Table) -> dict[str, Any]:
-    thumbnails = table["thumbnail"].to_pylist()
+    columns = (table[name].to_pylist() for name in ("thumbnail", "page"))
     return {
         "image_path": [ref.relative for ref in refs],
         "root": [ref.root for ref in refs],
         "thumbnail": [
-            thumbnail and thumbnail_name(ref.root, ref.relative)
-            for thumbnail, ref in zip(thumbnails, refs, strict=True)
+            thumbnail and thumbnail_name(ref.root, ref.relative, page)
+            for ref, thumbnail, page in zip(refs, *columns, strict=True)
         ],
     }
 

@@ -22,7 +22,9 @@ class Cursor:
     def __init__(self, source: Iterator[Rows]) -> None:
         """Begin at the first of the source's rows."""
         self._source = source
-        self._rest: Rows | None = None
+        self._rows: Rows | None = None
+        self._borders: Sequence[int] = ()
+        self._n_taken = 0
 
     def take(self, n: int) -> Iterator[Rows]:
         """The next `n` files' rows, in pieces.
@@ -31,15 +33,25 @@ class Cursor:
             OutputError: The source ends before.
         """
         while n:
-            rows = self._rest if self._rest is not None else next(self._source, None)
-            if rows is None:
-                raise OutputError(
-                    "the parts of this scan were changed while it ran; give the same command again"
-                )
-            head = rows.slice(0, min(n, len(rows)))
-            self._rest = rows.slice(len(head), len(rows)) if len(head) < len(rows) else None
-            n -= len(head)
-            yield head
+            if self._rows is None:
+                self._begin()
+            assert self._rows is not None
+            first = self._n_taken
+            last = min(first + n, len(self._borders) - 1)
+            rows = self._rows.slice(self._borders[first], self._borders[last])
+            self._n_taken = last
+            if last == len(self._borders) - 1:
+                self._rows = None
+            n -= last - first
+            yield rows
+
+    def _begin(self) -> None:
+        rows = self._rows = next(self._source, None)
+        if rows is None:
+            raise OutputError(
+                "the parts of this scan were changed while it ran; give the same command again"
+            )
+        self._borders, self._n_taken = [*rows.file_starts().tolist(), len(rows)], 0
 
     def end(self) -> None:
         """See the source through to its end: nothing is left to hand out."""

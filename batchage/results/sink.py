@@ -71,6 +71,7 @@ class Sink:
     Attributes:
         paths: Where the tables go; None where no files are written.
         tally: Counts of all that the tables hold.
+        scanned: Pictures whose records it took.
         taken_over: Files that need no scan, so far.
         moved: Of them, files that had another name in the earlier output.
         gone: Files of the earlier output that the walk has not met; right at its end.
@@ -81,7 +82,7 @@ class Sink:
         """Nothing is opened yet."""
         self.paths: OutputPaths | None = None
         self.tally = Tally()
-        self.taken_over = self.moved = self.gone = 0
+        self.scanned = self.taken_over = self.moved = self.gone = 0
         self.is_continued = False
         self._seen: set[bytes] = set()
 
@@ -108,7 +109,8 @@ class Sink:
         return False
 
     def write(self, record: ImageRecord) -> None:
-        """Take one file's record."""
+        """Take a picture's record."""
+        self.scanned += 1
 
     def finish(self) -> None:
         """All has been written: put the tables into place."""
@@ -144,7 +146,8 @@ class StreamSink(Sink):
             self._writer = CSV.open_writer(self._stream, tables_with(self._ages)["faces"], {})
 
     def write(self, record: ImageRecord) -> None:
-        """Write the faces of one file."""
+        """Write the faces of a picture."""
+        super().write(record)
         assert self._writer
         faces = faces_batch([record], self._model_id, self._ages)
         self.tally.add(images_batch([record], self._ages), faces)

@@ -17,7 +17,7 @@ class Tally:
     """Counts of a scan, in bounded memory.
 
     Attributes:
-        statuses: Files by status.
+        statuses: Pictures by status.
         genders: Faces by gender, `not sure` where none is stated.
         decades: Faces by decade of the estimated age; 0 stands for ages 0 to 9.
     """
@@ -47,7 +47,7 @@ class Tally:
 
     @property
     def files(self) -> int:
-        """Files looked at."""
+        """Pictures looked at: files, or their pages where they have several."""
         return self.statuses.total()
 
     @property
@@ -57,5 +57,5 @@ class Tally:
 
     @property
     def unread(self) -> int:
-        """Files that gave no result."""
+        """Pictures that gave no result."""
         return sum(n for status, n in self.statuses.items() if status in ERROR_STATUSES)

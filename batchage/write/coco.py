@@ -3,8 +3,9 @@
 All columns of both tables are under `attributes`. A picture that could not be read has no size:
 its width and height are 0.
 
-A `file_name` is below the folder `root` of `info`, which all scanned folders have in common, so
-that no two pictures share one; where they have none in common, it is the whole path.
+A `file_name` is below the folder `root` of `info`, which all scanned folders have in common; where
+they have none in common, it is the whole path. Of a file's second page and on it ends with
+`#page=2` and so on, so that no two pictures share one.
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ def common_root(roots: Iterable[str]) -> str:
 
 
 def _image(row: Mapping[str, Any], number: int, root: str) -> dict[str, Any]:
-    place = f"{row['root'].rstrip('/')}/{row['image_path']}"
+    page = row["page"] or 1
+    # Whoever opens the file by its name alone gets its first page.
+    mark = f"#page={page}" if page > 1 else ""
+    place = f"{row['root'].rstrip('/')}/{row['image_path']}{mark}"
     return {
         "id": number,
         "file_name": place.removeprefix(f"{root.rstrip('/')}/") if root else place,

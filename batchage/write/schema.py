@@ -20,10 +20,13 @@ def _field(name: str, kind: pa.DataType, description: str, nullable: bool = Fals
     return pa.field(name, kind, nullable, {"description": description})
 
 
+_PAGE = _field("page", pa.int32(), "number of the picture in a file with several, from 1", True)
+
 FACES = pa.schema(
     [
         _field("image_path", WORD, "path relative to root, POSIX form"),
         _field("root", WORD, "folder that was scanned, absolute"),
+        _PAGE,
         _field("image_width", pa.int32(), "width of the upright photo in pixels"),
         _field("image_height", pa.int32(), "height of the upright photo in pixels"),
         _field("face_index", pa.int32(), "number of the face in its photo, best score first"),
@@ -57,6 +60,7 @@ IMAGES = pa.schema(
     [
         _field("image_path", TEXT, "path relative to root, POSIX form"),
         _field("root", WORD, "folder that was scanned, absolute"),
+        _PAGE,
         _field("file_size", pa.int64(), "bytes", True),
         _field("modified_at", pa.timestamp("us", "UTC"), "modification time of the file", True),
         _field("content_hash", TEXT, "BLAKE2b-128 of the file's bytes", True),
@@ -197,6 +201,7 @@ def _face_row(record: ImageRecord, face: FaceRecord, model_id: str) -> dict[str,
     return {
         "image_path": record.ref.relative,
         "root": record.ref.root,
+        "page": record.page,
         "image_width": record.width,
         "image_height": record.height,
         **face_values(face),
@@ -224,6 +229,7 @@ def _image_row(record: ImageRecord) -> dict[str, Any]:
     return {
         "image_path": record.ref.relative,
         "root": record.ref.root,
+        "page": record.page,
         "file_size": record.ref.size,
         "modified_at": modified_at(record.ref.mtime),
         "content_hash": record.content_hash,

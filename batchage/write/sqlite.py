@@ -18,7 +18,11 @@ from batchage.places import AnyPath
 from batchage.write.plain import plain_rows, table_of
 from batchage.write.schema import TABLES, as_found
 
-KEYS = {"faces": "root, image_path, face_index", "images": "root, image_path"}
+KEYS = {
+    "faces": "root, image_path, COALESCE(page, 0), face_index",
+    "images": "root, image_path, COALESCE(page, 0)",
+}
+"""What tells rows apart, as an index: in a primary key no two missing pages would be the same."""
 _COLUMNS = "SELECT name FROM pragma_table_info(?, 'main')"
 
 
@@ -54,9 +58,8 @@ class SqliteWriter:
             self._database.execute("PRAGMA journal_mode = OFF")
             for name, schema in schemas.items():
                 columns = ", ".join(map(_declaration, schema))
-                self._database.execute(
-                    f"CREATE TABLE {name} ({columns}, PRIMARY KEY ({KEYS[name]}))"
-                )
+                self._database.execute(f"CREATE TABLE {name} ({columns})")
+                self._database.execute(f"CREATE UNIQUE INDEX {name}_key ON {name} ({KEYS[name]})")
             self._database.execute("CREATE TABLE scan (key TEXT PRIMARY KEY, value TEXT)")
             self._database.executemany("INSERT INTO scan VALUES (?, ?)", metadata.items())
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from batchage.places import AnyPath, Folder, as_output_error, folder_at, put_into_place, write_json
 from batchage.write.base import BothFormat, TableFormat, table_format
@@ -26,7 +27,7 @@ PHOTOS_PER_FILE = 1_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Some files and their faces.
+    """Some pictures and their faces.
 
     Attributes:
         images: Rows of `IMAGES`.
@@ -48,6 +49,17 @@ class Rows:
         images = self.images.slice(start, stop - start)
         return Rows(images, self.faces.slice(first, last - first))
 
+    def file_starts(self) -> NDArray[np.intp]:
+        """Numbers of the rows that begin a file, whose pages are rows one after the other."""
+        if not len(self):
+            return np.zeros(0, np.intp)
+        is_start = np.zeros(len(self), bool)
+        is_start[0] = True
+        for column in ("root", "image_path"):
+            names = self.images[column].to_numpy(zero_copy_only=False)
+            is_start[1:] |= names[1:] != names[:-1]
+        return np.flatnonzero(is_start)
+
     def require_order(self) -> None:
         """See that the faces are those of the images.
 
@@ -55,9 +67,9 @@ class Rows:
             ValueError: They aren't.
         """
         counts = self.images["n_faces"].to_numpy()
-        for column in ("root", "image_path"):
-            names = np.repeat(self.images[column].to_numpy(zero_copy_only=False), counts)
-            if names.tolist() != self.faces[column].to_pylist():
+        for column in ("root", "image_path", "page"):
+            values = np.array(self.images[column].to_pylist(), object)
+            if np.repeat(values, counts).tolist() != self.faces[column].to_pylist():
                 raise ValueError("the rows of faces and images are not in the same order any more")
 
 

@@ -189,19 +189,52 @@ def png_with(*extra, damage=b""):
 @pytest.mark.parametrize(
     ("kind", "remark"),
     [*((kind, "the first of 3 frames was looked at") for kind in ("GIF", "WEBP", "PNG", "AVIF")),
-     ("TIFF", "the first of 3 pages was looked at"),
-     ("HEIF", "the main one of 3 pictures was looked at")],
+     ("TIFF", None), ("HEIF", None)],
 )  # fmt: skip
 def test_further_pictures_are_not_passed_over_in_silence(kind, remark):
-    pages = [Image.fromarray(np.full((64, 96, 3), level, np.uint8)) for level in (40, 120, 200)]
-    stream = io.BytesIO()
-    pages[0].save(stream, kind, save_all=True, append_images=pages[1:])
-    image = decode("a", data=stream.getvalue())
+    pages = [Image.fromarray(np.full((64, 96, 3), level, np.uint8)) for level in LEVELS]
+    data, told = saved(pages, kind), []
+    image = decode("a", data=data, tell_pages=told.append)
     assert image.note == remark
-    assert abs(int(image.pixels.mean()) - 40) < 4
+    assert told == ([] if remark else [3])
+    assert abs(int(image.pixels.mean()) - LEVELS[0]) < 4
+    told = []
+    assert decode("a", data=saved(pages[:1], kind), tell_pages=told.append).note is None
+    assert told == []
+    with pytest.raises(DecodeError, match="the file has no page 4"):
+        decode("a", data=saved(pages, "TIFF"), page=4)
+
+
+LEVELS = (40, 120, 200)
+
+
+def saved(pages, kind, **how):
     stream = io.BytesIO()
-    pages[0].save(stream, kind)
-    assert decode("a", data=stream.getvalue()).note is None
+    pages[0].save(stream, kind, save_all=True, append_images=pages[1:], **how)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "order"),
+    [
+        ("TIFF", {}, (0, 1, 2)),
+        ("TIFF", {"compression": "tiff_lzw"}, (0, 1, 2)),
+        ("HEIF", {}, (0, 1, 2)),
+        ("HEIF", {"primary_index": 1}, (1, 0, 2)),
+        ("HEIF", {"primary_index": 2}, (2, 0, 1)),
+    ],
+)
+def test_pages_are_those_of_the_file_and_the_main_picture_is_the_first(kind, how, order):
+    sizes = [(64, 96), (128, 64), (96, 96)]
+    pages = [
+        Image.fromarray(np.full((*size, 3), level, np.uint8))
+        for size, level in zip(sizes, LEVELS, strict=True)
+    ]
+    data = saved(pages, kind, **how)
+    for number, index in enumerate(order, start=1):
+        image = decode("a", data=data, page=number)
+        assert image.pixels.shape[:2] == sizes[index]
+        assert abs(int(image.pixels.mean()) - LEVELS[index]) < 4
 
 
 PROFILE = b"name\0\0" + zlib.compress(b"profile")

@@ -240,7 +240,7 @@ def test_budget_is_kept_and_nothing_waits_for_ever(takers):
         assert not thread.is_alive()
         with lock:
             held.remove(sizes[turn])
-        budget.release(sizes[turn])
+        budget.release(turn, sizes[turn])
     assert all(total <= 100 or count == 1 for total, count in most)
 
 
@@ -250,3 +250,21 @@ def test_closed_budget_lets_go():
     threading.Timer(0.1, budget.close).start()
     with pytest.raises(DecodeError, match="stopped"):
         budget.acquire(1, 10)
+
+
+def test_further_pages_get_room_once_all_before_them_was_used():
+    budget, granted = ByteBudget(10), threading.Event()
+    budget.acquire(0, 8)
+    budget.acquire(1, 2)
+
+    def acquire():
+        budget.acquire(0, 9)
+        granted.set()
+
+    thread = threading.Thread(target=acquire)
+    thread.start()
+    assert not granted.wait(0.1)
+    # What comes later keeps its bytes until this page was used.
+    budget.release(0, 8)
+    thread.join(60)
+    assert granted.is_set()

@@ -232,7 +232,7 @@ numbers = st.floats(width=32, allow_nan=True, allow_infinity=True)
 def test_any_numbers_are_faces_inside_the_photo_or_none(boxes, age):
     rows = np.array([(*box, age, 0.4, 200, 100) for box in boxes], np.float64)
     assert rows.shape[1] == len(NUMBERS)
-    photo = PhotoRows("/r", "a.jpg", None, rows, ["male"] * len(boxes))
+    photo = PhotoRows("/r", "a.jpg", None, None, rows, ["male"] * len(boxes))
     try:
         faces = photo.faces()
     except ValueError:

@@ -83,9 +83,14 @@ def test_names_of_different_files_differ_even_without_case(first, second):
     assert (names[0] == names[1]) == (first == second)
 
 
-@given(st.text(max_size=300), st.text(max_size=300), st.sampled_from([".jpg", "-face012.png"]))
-def test_a_name_is_one_safe_short_component(root, relative, suffix):
-    name = thumbnail_name(root, relative, suffix)
+@given(
+    st.text(max_size=300),
+    st.text(max_size=300),
+    st.none() | st.integers(1, 1000),
+    st.sampled_from([".jpg", "-face012.png"]),
+)
+def test_a_name_is_one_safe_short_component(root, relative, page, suffix):
+    name = thumbnail_name(root, relative, page, suffix)
     assert Path(name).name == name
     assert len(name.encode()) <= 120
     assert name.endswith(suffix)

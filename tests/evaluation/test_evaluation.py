@@ -258,7 +258,7 @@ def test_exact_ages_and_ranges_may_be_mixed(tmp_path):
 
 
 def test_two_labels_for_one_photo_are_refused():
-    faces = [{"root": "/p", "image_path": "a.jpg"}]
+    faces = [{"root": "/p", "image_path": "a.jpg", "page": None}]
     labels = [Label(Path("/p/a.jpg"), 1, 1, written="a.jpg")] * 2
     with pytest.raises(UsageError, match="two labels"):
         join(faces, labels)

@@ -85,9 +85,7 @@ def test_data_are_those_of_the_tables(table, tmp_path):
     assert data["faces"]["female"] == [0.9, 0.2, 0.6]
     assert data["faces"]["x1"] == [500, 2000, 500]
     assert data["faces"]["y2"] == [5000, 5000, 5000]
-    assert data["unread"] == [
-        {"image_path": NASTY, "status": "unreadable", "error": "<b>broken</b>"}
-    ]
+    assert data["unread"] == [{"path": NASTY, "status": "unreadable", "error": "<b>broken</b>"}]
 
 
 def test_thumbnails_come_along_and_missing_ones_are_left_out(table, tmp_path):

@@ -120,7 +120,7 @@ function showUnread() {
   $("n-unread").textContent = number(unread.length);
   $("unread-section").hidden = unread.length === 0;
   $("unread").replaceChildren(...unread.slice(unreadPage * ROWS, (unreadPage + 1) * ROWS).map((row) =>
-    element("tr", {}, ...["image_path", "status", "error"].map((key) => element("td", { textContent: row[key] ?? "" })))));
+    element("tr", {}, ...["path", "status", "error"].map((key) => element("td", { textContent: row[key] ?? "" })))));
   $("unread-page").textContent = `page ${number(unreadPage + 1)} of ${number(pages)}`;
   $("unread-previous").disabled = unreadPage === 0;
   $("unread-next").disabled = unreadPage + 1 >= pages;
