@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
@@ -67,6 +68,76 @@ class _Loaded:
     warning: str | None
     note: str | None
     directory: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """A file that was read, of which further pages will be asked for.
+
+    Attributes:
+        signature: Path, inode, size and modification time, which tell that it is still the same.
+        data: Its bytes.
+        content_hash: Their hash.
+    """
+
+    signature: tuple[object, ...]
+    data: bytes
+    content_hash: str
+
+
+_KEPT: list[_Kept] = []
+"""The last one, in a process that decodes page after page."""
+
+
+def _signature(path: Path) -> tuple[object, ...] | None:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return path, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def decode_next(
+    path: Path | str,
+    *,
+    tell_pages: Callable[[int], None],
+    page: int = 1,
+    data: bytes | None = None,
+    **how: Any,
+) -> DecodedImage:
+    """`decode` for who asks for one page after the other: the body of a worker process.
+
+    The bytes of a file on this machine are kept as long as pages are left.
+    """
+    n_pages = 1
+
+    def note_pages(n: int) -> None:
+        nonlocal n_pages
+        n_pages = n
+        tell_pages(n)
+
+    signature = _signature(path) if isinstance(path, Path) else None
+    if signature is None or data is not None:
+        return decode(path, tell_pages=tell_pages, page=page, data=data, **how)
+    if not (_KEPT and _KEPT[0].signature == signature):
+        _KEPT.clear()
+        _silence_pillow()
+        try:
+            data = _read(path, how.get("max_pixels", MAX_PIXELS))
+        except MemoryError as error:
+            raise DecodeError("there is not enough memory to decode the picture") from error
+        _KEPT.append(_Kept(signature, data, content_hasher(data).hexdigest()))
+    try:
+        return decode(path, tell_pages=note_pages, page=page, data=_KEPT[0].data, **how)
+    finally:
+        if page >= n_pages:
+            _KEPT.clear()
+
+
+def _content_hash(data: bytes) -> str:
+    if _KEPT and _KEPT[0].data is data:
+        return _KEPT[0].content_hash
+    return str(content_hasher(data).hexdigest())
 
 
 def decode(
@@ -231,7 +302,7 @@ class _Loader:
             pixels=pixels,
             width=width,
             height=height,
-            content_hash=content_hasher(data).hexdigest(),
+            content_hash=_content_hash(data),
             captured=capture_time(data, info, loaded.directory),
             warning=loaded.warning,
             note="; ".join(filter(None, (loaded.note, colours.note))) or None,
@@ -243,7 +314,7 @@ class _Loader:
         if lack:
             raise DecodeError(lack)
         found = read_raw(data, self.check_size, self.reserve)
-        content, captured = content_hasher(data).hexdigest(), capture_time(data, {})
+        content, captured = _content_hash(data), capture_time(data, {})
         if isinstance(found, bytes):
             image = self._upright(self._load(found, ["JPEG"]), found)
             # LibRaw gives a preview without EXIF one that says 1970.

@@ -37,7 +37,7 @@ from batchage.errors import DecodeError, DecoderCrashError, DecodeTimeoutError, 
 from batchage.machine import cores, memory
 from batchage.types import CaptureTime, DecodedImage, ImageArray
 
-DECODER = "batchage.decode.pictures:decode"
+DECODER = "batchage.decode.pictures:decode_next"
 _LENGTH = struct.Struct("<I")
 _PIPE_BYTES = 1 << 20
 DECODER_BYTES = 128 << 20
