@@ -178,8 +178,8 @@ def test_the_side_can_be_chosen(scanned, tmp_path):
         batchage.draw_thumbnails(table, tmp_path / str(side), side=side)
     assert run("thumbnails", table, "--side", "300", "-o", tmp_path / "300").returncode == 0
     for side in (64, 300, 2048):
-        (large,) = (tmp_path / str(side)).iterdir()
-        with Image.open(large) as image:
+        (large,) = pictures_in(tmp_path / str(side))
+        with Image.open(tmp_path / str(side) / large) as image:
             assert max(image.size) == side
 
 
