@@ -10,7 +10,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 # Machines are shared and slow at times: a timed assertion would fail for nothing.
-settings.register_profile("batchage", deadline=None)
+settings.register_profile("batchage", deadline=None, max_examples=50)
 settings.load_profile("batchage")
 
 SERVERS = {"s3", "s3_server", "server", "site", "proxy"}
