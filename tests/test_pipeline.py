@@ -233,7 +233,8 @@ def test_leaving_while_the_last_photo_hangs_is_prompt(run, model, tmp_path, monk
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "hang.jpg").write_bytes(b"\xff\xd8\xff")
     pipeline = Pipeline(ScanConfig(model=str(model), timeout=600))
-    handler = signal.getsignal(signal.SIGINT)
+    # Libraries of other tests may have put their own in its place.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     # As asyncio leaves it, in notebooks for one: a wait is then not interrupted.
     signal.siginterrupt(signal.SIGINT, False)
     try:
