@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchage.evaluation.outcome import FloatVector, Mask, Outcome
-from batchage.evaluation.under_ages import Z95, under_age_metrics
+from batchage.evaluation.outcome import Z95, FloatVector, Mask, Outcome
+from batchage.evaluation.under_ages import under_age_metrics
 from batchage.types import NOT_SURE
 
 Metrics = dict[str, float | int | None]

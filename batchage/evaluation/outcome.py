@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 FloatVector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+Z95 = 1.96
+"""Standard errors to either side of an estimate that its 95 % interval reaches."""
+
 
 def distance_to_range(age: FloatVector, low: FloatVector, high: FloatVector) -> FloatVector:
     """How far ages are from labels, in years.

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchage.evaluation.outcome import Mask, Outcome
+from batchage.evaluation.outcome import Z95, Mask, Outcome
 
-Z95 = 1.96
 CALLED_OLDER = 0.05
 """Share of those under an age that may be called older, by the last of the rules."""
 
