@@ -16,7 +16,6 @@ CANDIDATE_YEARS = 117
 """Ages 0 to 116 may lie in an interval: the oldest that any label of UTKFace states."""
 COVERAGE = 0.9
 """Share of ages that the stated intervals are fitted to hold."""
-_CURVE_ENDINGS = ("_knots", "_scales", "_temperatures", "_slopes", "_offsets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ class Calibration:
         return np.interp(age, self.gender_knots, self.gender_temperatures).astype(np.float32)
 
 
-_CURVES = {field.name for field in fields(Calibration) if field.name.endswith(_CURVE_ENDINGS)}
+_CURVES = {field.name for field in fields(Calibration) if isinstance(field.default, tuple)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
