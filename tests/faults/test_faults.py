@@ -43,6 +43,7 @@ def kill_until_finished(undisturbed, folder, n_kills, seed, report=print):
     output = folder / "r.parquet"
     parts = output.with_name("r.parquet.parts")
     while True:
+        n_parts = len(list(parts.glob("*.images.parquet")))
         process = scan(photos, output)
         is_last = kills.total() >= n_kills
         chosen = rng.choice(SIGNALS)
@@ -50,6 +51,11 @@ def kill_until_finished(undisturbed, folder, n_kills, seed, report=print):
             # Also in the middle of loading, but mostly while photos are scanned.
             process.wait(timeout=None if is_last else rng.triangular(0.0, 1.2, 0.9) * seconds)
         except subprocess.TimeoutExpired:
+            # What a scan says of going on depends on whether it has saved anything.
+            while chosen != signal.SIGKILL and process.poll() is None:
+                if len(list(parts.glob("*.images.parquet"))) > n_parts:
+                    break
+                time.sleep(0.02)
             process.send_signal(chosen)
         code, said = finish(process)
         # A kill may come after the last rename, while Python ends.
